@@ -1,0 +1,82 @@
+"""The one sentence that a release is signed on: found, not found by these attacks, or cannot say."""
+
+from collections.abc import Sequence
+
+from fpray.metrics.rate import Rate
+
+FEWEST = 10  # people a side
+
+
+def verdict(
+    primary: Rate,
+    minus_placebo: Rate | None,
+    positive_control: Rate | None,
+    detectable: Rate,
+    n_people: tuple[int, int],
+    drawn_by_us: bool,
+    randomised_by_owner: bool = False,
+    missing_controls: Sequence[str] = (),
+    warnings: Sequence[str] = (),
+) -> str:
+    """Exactly one of three verdicts, with its uncertainty; warnings follow as sentences of their own.
+
+    Found: the primary endpoint's lower bound is above 0.5 and the lower bound of attack minus placebo is
+    above 0.
+    Cannot say: under 10 people a side, a control is missing, the rehearsal (positive control) found nothing
+    whatever the attack itself shows, or no leak, however large, could have been found. Not found: all else.
+
+    Args:
+        primary: AUC of people's mean rank-averaged score in the MIA contrast.
+        minus_placebo: AUC of the attack minus AUC of the placebo's, paired by person; None where there is no
+            placebo.
+        positive_control: AUC of the same attack on the rehearsal victim; None where there is none.
+        detectable: `people.smallest_detectable` of the primary endpoint.
+        n_people: members, non-members.
+        drawn_by_us: the product itself drew membership, by person, at random.
+        randomised_by_owner: the owner states that the draw was random.
+        missing_controls: names of controls that could not be had.
+        warnings: sentences of the other controls, such as `pictures.warnings`.
+    """
+    return ' '.join([_sentence(
+        primary, minus_placebo, positive_control, detectable, n_people, drawn_by_us or randomised_by_owner,
+        list(missing_controls),
+    ), *(f'Warning: {w.rstrip(".")}.' for w in warnings)])  # fmt: skip
+
+
+def _sentence(
+    primary: Rate,
+    minus_placebo: Rate | None,
+    positive_control: Rate | None,
+    detectable: Rate,
+    n_people: tuple[int, int],
+    randomised: bool,
+    missing: list[str],
+) -> str:
+    numbers = _numbers(primary)
+    if min(n_people) < FEWEST:
+        few = f'{n_people[0]} members and {n_people[1]} non-members'
+        return f'Cannot say, because there are too few people: {few}, at least {FEWEST} a side are needed ({numbers}).'
+    controls = {'placebo': minus_placebo, 'positive control': positive_control}
+    missing += [name for name, rate in controls.items() if rate is None and name not in missing]
+    if missing or minus_placebo is None or positive_control is None:
+        return f'Cannot say, because these controls are not available: {", ".join(missing)} ({numbers}).'
+    if positive_control.lower <= 0.5:
+        nothing = f'the same attack found nothing in the rehearsal victim, whose members are known ({_numbers(positive_control)})'
+        return f'Cannot say, because {nothing}; on the audited model it shows {numbers}.'
+    if primary.estimate is None or primary.interval[0] is None:
+        return f'Cannot say, because the primary endpoint has no interval: {primary.note or "it could not be measured"}.'
+    if primary.lower > 0.5 and minus_placebo.lower > 0:
+        what = 'a leak of membership' if randomised else 'leak or capture difference; this audit cannot separate them'
+        return f'Found: {what} ({numbers}).'
+    if detectable.estimate is None:
+        return f'Cannot say, because no leak, however large, would have shown with these people ({numbers}).'
+    return (
+        f'Not found by these attacks; they would have shown AUC >= {detectable.estimate:.2f} in 4 of 5 such audits '
+        f'({numbers}).'
+    )
+
+
+def _numbers(rate: Rate) -> str:
+    if rate.interval[0] is None or rate.interval[1] is None:
+        return f'AUC without interval, {rate.n_people} people'
+    return f'AUC {rate.interval[0]:.3f}-{rate.interval[1]:.3f}, {rate.n_people} people'

@@ -1,0 +1,330 @@
+"""Sizes of the networks, and what follows from them by arithmetic: shapes, parameters, memory. No torch.
+
+Two families share one form. 'thesis' is Figs. 4.1 and 4.2 of Cavasin (2023), layer for layer; 'scaled' is the same kind
+of network with fewer and narrower layers, for pictures of any size.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from fpray.errors import UserError
+
+Norm = Literal['batch', 'group', 'none']
+MAX_GROUPS = 8  # groups of a GroupNorm, fewer where the channels do not divide
+THESIS_GENERATOR_LAYERS = 7  # dense, conv, deconv, conv, deconv, conv, conv; the last conv has one channel a picture channel
+THESIS_DISCRIMINATOR_LAYERS = 6
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """Noise to picture: dense, blocks of (enlarge by 2, convolution, norm, LeakyReLU), convolution, tanh.
+
+    The first map is ceil(side / 2^blocks) a side; what the last one has too much is cropped evenly, so any size works.
+
+    Raises:
+        UserError: a size that no network can have.
+    """
+
+    family: Literal['scaled', 'thesis'] = 'scaled'
+    """scaled: one width a block; thesis: Fig. 4.1, seven widths."""
+    image: tuple[int, int] = (64, 64)
+    """Height and width of a picture, px."""
+    channels: int = 1
+    """Channels of a picture: 1 gray, 3 colour."""
+    noise: int = 64
+    """Length of the noise vector (standard normal)."""
+    widths: tuple[int, ...] = (64, 64, 32, 16)
+    """Channels of the dense map, then of each block; one block doubles the side. thesis: of its seven layers."""
+    norm: Norm = 'batch'
+    """Normalisation in each block; the thesis's generator has none."""
+    upsample: Literal['nearest', 'transpose'] = 'nearest'
+    """How a scaled block doubles the side: nearest neighbour and 3x3 convolution, or 4x4 transposed convolution."""
+    slope: float = 0.3
+    """Slope of LeakyReLU below zero (Keras's default, the thesis's)."""
+    momentum: float = 0.1
+    """Share of each batch in BatchNorm's running mean and variance (Keras's momentum 0.99 is 0.01 here)."""
+
+    def __post_init__(self) -> None:
+        _check_common('generator', self)
+        _whole('generator.noise', self.noise, 1)
+        if self.upsample not in ('nearest', 'transpose'):
+            raise UserError(f'generator.upsample: unknown rule {self.upsample!r}', "choose 'nearest' or 'transpose'")
+        if self.family == 'thesis':
+            _check_thesis('generator', self.widths, THESIS_GENERATOR_LAYERS, self.norm, 'none')
+        elif 2 ** (len(self.widths) - 1) > min(self.image):
+            raise UserError(f'generator.widths: {len(self.widths) - 1} blocks for pictures of {_size(self.image)} px',
+                            f'give at most {int(math.log2(min(self.image))) + 1} widths')
+
+
+@dataclass(frozen=True)
+class DiscriminatorConfig:
+    """Picture to one raw number: convolutions of stride 2, each with norm and LeakyReLU, dropout, dense.
+
+    Padding follows Keras's 'same': a side becomes ceil(side / 2), the odd pixel of padding below and to the right.
+
+    Raises:
+        UserError: a size that no network can have.
+    """
+
+    family: Literal['scaled', 'thesis'] = 'scaled'
+    """scaled: one width a convolution of stride 2; thesis: Fig. 4.2, six widths."""
+    image: tuple[int, int] = (64, 64)
+    """Height and width of a picture, px."""
+    channels: int = 1
+    """Channels of a picture: 1 gray, 3 colour."""
+    widths: tuple[int, ...] = (32, 64, 128, 128)
+    """Channels of each convolution."""
+    kernel: int = 4
+    """Side of a scaled convolution, px; 3 costs 9/16 of 4."""
+    norm: Norm = 'batch'
+    """Normalisation after each convolution."""
+    dropout: float = 0.0
+    """Share of the last map's values dropped while training (thesis: 0.4)."""
+    minibatch: int = 0
+    """Minibatch discrimination (Salimans et al. 2016, section 3.2): number of similarities a picture; 0: off."""
+    minibatch_length: int = 8
+    """Length of the vectors that minibatch discrimination compares."""
+    slope: float = 0.3
+    """Slope of LeakyReLU below zero (Keras's default, the thesis's)."""
+    momentum: float = 0.1
+    """Share of each batch in BatchNorm's running mean and variance (Keras's momentum 0.99 is 0.01 here)."""
+
+    def __post_init__(self) -> None:
+        _check_common('discriminator', self)
+        _whole('discriminator.kernel', self.kernel, 2, 7)
+        _whole('discriminator.minibatch', self.minibatch, 0)
+        _whole('discriminator.minibatch_length', self.minibatch_length, 1)
+        _share('discriminator.dropout', self.dropout)
+        if self.family == 'thesis':
+            _check_thesis('discriminator', self.widths, THESIS_DISCRIMINATOR_LAYERS, self.norm, 'batch')
+            if min(self.image) < 49:
+                raise UserError(f'discriminator: the thesis\'s network needs 49 px a side, not {_size(self.image)}',
+                                'use larger pictures or the scaled family')
+
+
+@dataclass(frozen=True)
+class ScorerConfig:
+    """The scoring network: a classifier whose class probabilities give Inception Scores, its features Fréchet distances.
+
+    Raises:
+        UserError: a size that no network can have, InceptionV3 without weights.
+    """
+
+    backbone: Literal['cnn', 'inception-v3'] = 'cnn'
+    """cnn: small, trained in the run; inception-v3: torchvision's, 1,000 ImageNet classes, about 0.15 s a picture."""
+    image: tuple[int, int] = (64, 64)
+    """Height and width of a picture, px."""
+    channels: int = 1
+    """Channels of a picture: 1 gray, 3 colour."""
+    classes: int = 10
+    """Number of classes; inception-v3 has 1,000 whatever is said here."""
+    widths: tuple[int, ...] = (16, 32, 64, 128)
+    """Channels of each convolution of stride 2; the last is the number of features."""
+    dropout: float = 0.0
+    """Share of the features dropped while training."""
+    weights: str = ''
+    """inception-v3: file of torchvision's weights (a state dict)."""
+
+    def __post_init__(self) -> None:
+        _freeze(self)
+        if self.backbone not in ('cnn', 'inception-v3'):
+            raise UserError(f'scorer.backbone: unknown network {self.backbone!r}', "choose 'cnn' or 'inception-v3'")
+        _picture('scorer', self.image, self.channels)
+        _widths('scorer', self.widths)
+        _whole('scorer.classes', self.classes, 2)
+        _share('scorer.dropout', self.dropout)
+        if self.backbone == 'inception-v3' and not self.weights:
+            raise UserError('scorer: inception-v3 needs its weights', 'name a local file with scorer.weights')
+
+
+def thesis_generator() -> GeneratorConfig:
+    """Fig. 4.1 as printed: 256 noise values to 356 x 328 px, 120,376,897 parameters."""
+    return GeneratorConfig('thesis', (356, 328), noise=256, widths=(64,) * THESIS_GENERATOR_LAYERS, norm='none')
+
+
+def thesis_discriminator() -> DiscriminatorConfig:
+    """Fig. 4.2 as printed, at 356 x 328 px: 10,459,905 trained parameters, dropout 0.4, Keras's BatchNorm momentum."""
+    return DiscriminatorConfig('thesis', (356, 328), widths=(64, 128, 128, 256, 512, 1024), kernel=3, norm='batch',
+                               dropout=0.4, momentum=0.01)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer's output shape (C, H, W) and the number of its trained parameters."""
+
+    name: str
+    shape: tuple[int, int, int]
+    parameters: int
+
+
+def generator_base(config: GeneratorConfig) -> tuple[int, int]:
+    """Height and width of the map that the dense layer makes, px."""
+    doublings = 2 if config.family == 'thesis' else len(config.widths) - 1
+    return _ceil(config.image[0], 2 ** doublings), _ceil(config.image[1], 2 ** doublings)
+
+
+def generator_layers(config: GeneratorConfig) -> list[Layer]:
+    """The generator's layers in order; the last one's shape is before cropping."""
+    height, width = generator_base(config)
+    first = config.widths[0]
+    layers = [Layer('dense', (first, height, width), (config.noise + 1) * first * height * width)]
+    kernels, doubling, norms = _generator_plan(config)
+    channels = [*config.widths, config.channels]
+    for number, kernel in enumerate(kernels):
+        before, after = channels[number], channels[number + 1]
+        if doubling[number]:
+            height, width = 2 * height, 2 * width
+        last = number == len(kernels) - 1
+        norm: Norm = 'none' if last else norms
+        layers.append(_convolution(f'conv{number + 1}', kernel, before, after, norm, height, width))
+        layers += _normalisation(f'norm{number + 1}', after, norm, height, width)
+    return layers
+
+
+def discriminator_layers(config: DiscriminatorConfig) -> list[Layer]:
+    """The discriminator's layers in order, minibatch discrimination and the final dense layer included."""
+    height, width = config.image
+    layers, before = [], config.channels
+    for number, after in enumerate(config.widths):
+        kernel, stride, same = discriminator_step(config, number)
+        height, width = (_ceil(side, stride) if same else side - kernel + 1 for side in (height, width))
+        layers.append(_convolution(f'conv{number + 1}', kernel, before, after, config.norm, height, width,
+                                   bias=config.family == 'thesis' or config.norm != 'batch'))
+        layers += _normalisation(f'norm{number + 1}', after, config.norm, height, width)
+        before = after
+    flat = before * height * width
+    if config.minibatch:
+        layers.append(Layer('minibatch', (config.minibatch, 1, 1), flat * config.minibatch * config.minibatch_length))
+    layers.append(Layer('dense', (1, 1, 1), flat + config.minibatch + 1))
+    return layers
+
+
+def discriminator_step(config: DiscriminatorConfig, number: int) -> tuple[int, int, bool]:
+    """(kernel, stride, padded?) of convolution `number`, counted from 0."""
+    if config.family == 'scaled':
+        return config.kernel, 2, True
+    if number == THESIS_DISCRIMINATOR_LAYERS - 1:
+        return 4, 1, False
+    return 3, 1 if number == 0 else 2, True
+
+
+def parameters(config: GeneratorConfig | DiscriminatorConfig | ScorerConfig) -> int:
+    """Number of trained parameters (BatchNorm's running mean and variance are not trained and not counted)."""
+    if isinstance(config, GeneratorConfig):
+        return sum(layer.parameters for layer in generator_layers(config))
+    if isinstance(config, DiscriminatorConfig):
+        return sum(layer.parameters for layer in discriminator_layers(config))
+    if config.backbone == 'inception-v3':
+        return 23_834_568  # torchvision's, without the auxiliary classifier
+    pairs = zip((config.channels, *config.widths), config.widths, strict=False)
+    return sum(9 * before * after + 2 * after for before, after in pairs) + (config.widths[-1] + 1) * config.classes
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What training a GAN takes: parameters of both networks, and memory in bytes."""
+
+    generator: int
+    discriminator: int
+    memory_bytes: int
+
+
+def estimate(generator: GeneratorConfig, discriminator: DiscriminatorConfig, batch: int, ema: bool = False) -> Estimate:
+    """Parameters, and the memory that a worker's training step needs at its peak (weights, gradients, Adam, maps).
+
+    Args:
+        generator, discriminator: the two networks.
+        batch: pictures a step in one worker.
+        ema: whether an averaged copy of the generator is kept.
+
+    Returns:
+        The estimate: float32 weights, their gradients and Adam's two moments (16 bytes a parameter), the averaged copy,
+        every map that the backward pass needs (one pass of the generator, two of the discriminator) and twice the
+        largest map for the gradients on their way; without the libraries' own memory (about 300 MB).
+    """
+    layers_g, layers_d = generator_layers(generator), discriminator_layers(discriminator)
+    weights_g, weights_d = parameters(generator), parameters(discriminator)
+    maps_g, maps_d = ([math.prod(layer.shape) for layer in layers] for layers in (layers_g, layers_d))
+    picture = discriminator.channels * math.prod(discriminator.image)
+    maps = sum(maps_g) + 2 * (sum(maps_d) + picture) + 2 * max(maps_g + maps_d)
+    total = 16 * (weights_g + weights_d) + 4 * weights_g * ema + 4 * batch * maps
+    return Estimate(weights_g, weights_d, total)
+
+
+def _generator_plan(config: GeneratorConfig) -> tuple[list[int], list[bool], Norm]:
+    """Kernel of each convolution after the dense layer, whether it doubles the side, the norm of all but the last."""
+    if config.family == 'thesis':
+        return [4, 4, 4, 4, 3, 3, 7], [False, True, False, True, False, False, False], 'none'
+    blocks = len(config.widths) - 1
+    kernel = 3 if config.upsample == 'nearest' else 4
+    return [kernel] * blocks + [3], [True] * blocks + [False], config.norm
+
+
+def _convolution(name: str, kernel: int, before: int, after: int, norm: Norm, height: int, width: int,
+                 bias: bool | None = None) -> Layer:
+    """A convolution; before a BatchNorm a bias would be subtracted again, so only the thesis's networks have it there."""
+    has_bias = norm != 'batch' if bias is None else bias
+    return Layer(name, (after, height, width), kernel * kernel * before * after + after * has_bias)
+
+
+def _normalisation(name: str, channels: int, norm: Norm, height: int, width: int) -> list[Layer]:
+    return [] if norm == 'none' else [Layer(name, (channels, height, width), 2 * channels)]
+
+
+def _ceil(numerator: int, denominator: int) -> int:
+    return -(-numerator // denominator)
+
+
+def _size(image: tuple[int, int]) -> str:
+    return f'{image[0]} x {image[1]}'
+
+
+def _freeze(config: Any) -> None:
+    """Lists, as JSON gives them, become the tuples that the fields are."""
+    for name in ('image', 'widths'):
+        object.__setattr__(config, name, tuple(getattr(config, name)))
+
+
+def _check_common(name: str, config: GeneratorConfig | DiscriminatorConfig) -> None:
+    _freeze(config)
+    if config.family not in ('scaled', 'thesis'):
+        raise UserError(f'{name}.family: unknown family {config.family!r}', "choose 'scaled' or 'thesis'")
+    if config.norm not in ('batch', 'group', 'none'):
+        raise UserError(f'{name}.norm: unknown normalisation {config.norm!r}', "choose 'batch', 'group' or 'none'")
+    _picture(name, config.image, config.channels)
+    _widths(name, config.widths)
+    _share(f'{name}.slope', config.slope)
+    if not 0 < config.momentum <= 1:
+        raise UserError(f'{name}.momentum {config.momentum}', 'give a share above 0 and at most 1')
+
+
+def _check_thesis(name: str, widths: tuple[int, ...], layers: int, norm: str, required: str) -> None:
+    if len(widths) != layers or norm != required:
+        raise UserError(f'{name}: the thesis\'s network has {layers} widths and norm {required!r}, '
+                        f'not {len(widths)} and {norm!r}', 'give these or use the scaled family')
+
+
+def _picture(name: str, image: tuple[int, ...], channels: int) -> None:
+    if len(image) != 2 or min(image) < 8 or not all(isinstance(side, int) for side in image):
+        raise UserError(f'{name}.image {image}', 'give height and width, whole px, at least 8 each')
+    if channels not in (1, 3):
+        raise UserError(f'{name}.channels {channels}', 'give 1 (gray) or 3 (colour)')
+
+
+def _widths(name: str, widths: tuple[int, ...]) -> None:
+    if not widths or not all(isinstance(width, int) and width > 0 for width in widths):
+        raise UserError(f'{name}.widths {widths}', 'give at least one whole number of channels above 0')
+
+
+def _whole(name: str, value: int, low: int, high: int | None = None) -> None:
+    if not isinstance(value, int) or value < low or (high is not None and value > high):
+        span = f'at least {low}' if high is None else f'from {low} to {high}'
+        raise UserError(f'{name} {value}', f'give a whole number, {span}')
+
+
+def _share(name: str, value: float) -> None:
+    if not 0 <= value < 1:
+        raise UserError(f'{name} {value}', 'give a number from 0 to below 1')

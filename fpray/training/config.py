@@ -1,0 +1,206 @@
+"""What a training run depends on: the loop, the GAN, the scoring network, the stopping rule. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from fpray.errors import UserError
+from fpray.models.config import DiscriminatorConfig, GeneratorConfig, ScorerConfig
+
+Loss = Literal['bce', 'lsgan', 'wgan', 'wgan-gp', 'hinge']
+LOSSES = ('bce', 'lsgan', 'wgan', 'wgan-gp', 'hinge')
+SMOOTHED = ('bce', 'lsgan')  # the losses with a label to smooth
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """How long and how a training runs; progress counts images seen, not epochs.
+
+    Raises:
+        UserError: a value out of its range.
+    """
+
+    images: int = 32_000
+    """Images to see in all; the last batch is whole, so up to batch - 1 more are seen."""
+    batch: int = 32
+    """Images a step, over all workers."""
+    snapshot_every: int = 3_200
+    """Images between two snapshots (checkpoint, samples, evaluation); 0: none but the last."""
+    snapshot_at: tuple[float, ...] = ()
+    """Further snapshots, as shares of `images`, above 0 and at most 1."""
+    report_every: int = 0
+    """Images between two reports of the losses; 0: at snapshots alone."""
+    threads: int = 1
+    """Threads of a worker; results differ in the last bits between numbers of threads."""
+    device: Literal['auto', 'cpu', 'cuda'] = 'auto'
+    """Where to train; auto: a GPU if there is one."""
+    amp: Literal['no', 'bf16'] = 'no'
+    """Mixed precision: forward passes in bfloat16. Faster on GPUs and on CPUs with AVX512_BF16 or AMX, slower on others."""
+    channels_last: bool = True
+    """Memory order of the maps: channels last."""
+    compile: bool = False
+    """torch.compile: minutes to start, needs a C++ compiler on a CPU; for long trainings."""
+    workers: int = 1
+    """Workers that train together (data-parallel); `batch` is divided among them."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'snapshot_at', tuple(self.snapshot_at))
+        for name, low in (('images', 1), ('batch', 1), ('snapshot_every', 0), ('report_every', 0), ('threads', 1),
+                          ('workers', 1)):
+            _whole(f'loop.{name}', getattr(self, name), low)
+        if not all(0 < share <= 1 for share in self.snapshot_at):
+            raise UserError(f'loop.snapshot_at {self.snapshot_at}', 'give shares above 0 and at most 1')
+        _one_of('loop.device', self.device, ('auto', 'cpu', 'cuda'))
+        _one_of('loop.amp', self.amp, ('no', 'bf16'))
+        if self.batch % self.workers:
+            raise UserError(f'loop.batch {self.batch} cannot be divided among {self.workers} workers',
+                            f'choose a multiple of {self.workers}')
+
+
+@dataclass(frozen=True)
+class GanConfig:
+    """The two networks of a GAN and how they are trained, with Adam.
+
+    Raises:
+        UserError: a value out of its range, or a loss that does not go with the networks.
+    """
+
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    """The generator."""
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    """The discriminator."""
+    loss: Loss = 'bce'
+    """bce (Goodfellow et al. 2014, non-saturating), lsgan, wgan, wgan-gp or hinge."""
+    smoothing: float = 0.0
+    """One-sided label smoothing: real pictures are labelled 1 - smoothing (thesis: shadows 0.2, Fig. 4.5)."""
+    lr_g: float = 2e-4
+    """Adam's learning rate, generator."""
+    lr_d: float = 2e-4
+    """Adam's learning rate, discriminator."""
+    betas: tuple[float, float] = (0.5, 0.999)
+    """Adam's decay rates of the first and second moment, both networks."""
+    update: Literal['alternating', 'simultaneous'] = 'simultaneous'
+    """simultaneous: both gradients from the same passes; alternating: the generator meets the updated discriminator."""
+    d_steps: int = 1
+    """Steps of the discriminator a step of the generator, each on a batch of its own."""
+    ema: float = 0.0
+    """Decay a step of the generator's exponential moving average, whose samples then count; 0: off."""
+    clip: float = 0.01
+    """wgan: the discriminator's weights are kept in [-clip, clip]."""
+    penalty: float = 10.0
+    """wgan-gp: weight of the gradient penalty."""
+    feature_matching: float = 0.0
+    """Weight of the squared distance of mean discriminator features, real and generated (Salimans et al. 2016); 0: off."""
+    total_variation: float = 0.0
+    """Weight of the generated pictures' total variation, mean a pixel (Finger-GAN, Minaee & Abdolrashidi 2018); 0: off."""
+    identity: float = 0.0
+    """Weight of the generated pictures' mean cosine similarity in an identity network (Mistry et al. 2020); 0: off."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'betas', tuple(self.betas))
+        _one_of('gan.loss', self.loss, LOSSES)
+        _one_of('gan.update', self.update, ('alternating', 'simultaneous'))
+        _whole('gan.d_steps', self.d_steps, 1)
+        for name in ('lr_g', 'lr_d', 'clip'):
+            _above_zero(f'gan.{name}', getattr(self, name))
+        for name in ('penalty', 'feature_matching', 'total_variation', 'identity'):
+            _not_negative(f'gan.{name}', getattr(self, name))
+        for name, value in (('smoothing', self.smoothing), ('ema', self.ema), *(('betas', beta) for beta in self.betas)):
+            if not 0 <= value < 1:
+                raise UserError(f'gan.{name} {value}', 'give a number from 0 to below 1')
+        self._check_together()
+
+    def _check_together(self) -> None:
+        if self.smoothing and self.loss not in SMOOTHED:
+            raise UserError(f'gan.smoothing {self.smoothing}: loss {self.loss} has no labels to smooth',
+                            f'give 0, or one of the losses {", ".join(SMOOTHED)}')
+        if self.loss == 'wgan-gp' and (self.discriminator.norm == 'batch' or self.discriminator.minibatch):
+            raise UserError('gan.loss wgan-gp: the penalty is one picture\'s, BatchNorm and minibatch discrimination mix '
+                            'pictures (Gulrajani et al. 2017, section 4)', 'use discriminator.norm group or none')
+        for name in ('image', 'channels'):
+            if getattr(self.generator, name) != getattr(self.discriminator, name):
+                raise UserError(f'gan: generator.{name} {getattr(self.generator, name)} is not discriminator.{name} '
+                                f'{getattr(self.discriminator, name)}', 'give both networks the same pictures')
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """The scoring network and how it is trained: cross-entropy, AdamW, a cosine from `lr` to 0 over the loop.
+
+    Raises:
+        UserError: a value out of its range.
+    """
+
+    scorer: ScorerConfig = field(default_factory=ScorerConfig)
+    """The network."""
+    lr: float = 2e-3
+    """AdamW's learning rate at the start."""
+    weight_decay: float = 1e-2
+    """AdamW's weight decay."""
+    label_smoothing: float = 0.0
+    """Share of a label that is spread over all classes."""
+    shift: float = 0.06
+    """Augmentation: largest shift, share of the side, either way along each axis."""
+    rotation: float = 8.0
+    """Augmentation: largest rotation, degrees, either way."""
+    contrast: float = 0.2
+    """Augmentation: largest change of contrast, share, and half of it of brightness."""
+
+    def __post_init__(self) -> None:
+        _above_zero('classifier.lr', self.lr)
+        for name in ('weight_decay', 'shift', 'rotation', 'contrast'):
+            _not_negative(f'classifier.{name}', getattr(self, name))
+        if not 0 <= self.label_smoothing < 1:
+            raise UserError(f'classifier.label_smoothing {self.label_smoothing}', 'give a number from 0 to below 1')
+
+
+@dataclass(frozen=True)
+class MatchingConfig:
+    """When a shadow has come as far as the victim: its Inception Score stays at the victim's.
+
+    Raises:
+        UserError: a value out of its range.
+    """
+
+    evaluate_every: int = 0
+    """Images between two evaluations, counted at snapshots; 0: every snapshot."""
+    samples: int = 1_000
+    """Samples drawn for each evaluation, and from the victim: the counts are equal."""
+    splits: int = 10
+    """Parts that the samples are divided into; their scores' mean and standard deviation are the score and its band."""
+    patience: int = 3
+    """Evaluations in a row within the band that count as reached."""
+    band: float = 1.0
+    """Width of the band each way, in standard deviations of the victim's splits."""
+    stop: bool = True
+    """End the training once reached; off: go on, to judge the rule against later steps."""
+    batch: int = 64
+    """Pictures at a time while sampling and scoring."""
+
+    def __post_init__(self) -> None:
+        for name, low in (('evaluate_every', 0), ('samples', 2), ('splits', 1), ('patience', 1), ('batch', 1)):
+            _whole(f'matching.{name}', getattr(self, name), low)
+        _above_zero('matching.band', self.band)
+        if self.samples < 2 * self.splits:
+            raise UserError(f'matching.samples {self.samples} for {self.splits} splits', 'give at least two a split')
+
+
+def _whole(name: str, value: int, low: int) -> None:
+    if not isinstance(value, int) or value < low:
+        raise UserError(f'{name} {value}', f'give a whole number, at least {low}')
+
+
+def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UserError(f'{name}: unknown choice {value!r}', f'choose one of {", ".join(choices)}')
+
+
+def _above_zero(name: str, value: float) -> None:
+    if not value > 0:
+        raise UserError(f'{name} {value}', 'give a number above 0')
+
+
+def _not_negative(name: str, value: float) -> None:
+    if not value >= 0:
+        raise UserError(f'{name} {value}', 'give a number of 0 or more')
