@@ -25,7 +25,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -141,7 +141,7 @@ class Context:
         settings: what numbers do not depend on (numbers of actors, checkpoint intervals, addresses).
         log: call (step, {name: value}) for live curves; step counts images seen.
         scratch_uri: where the scratch folder is kept when the store is a bucket; '' when it is a folder.
-        store: the store, for those who read another stage's folder on another machine.
+        store, input_keys: where the inputs come from; see `here`.
         device: name it here when the work ran elsewhere than on this process's CPU; goes to the manifest.
     """
 
@@ -156,7 +156,29 @@ class Context:
     log: Callable[[int, Mapping[str, float]], None] = no_metrics
     scratch_uri: str = ''
     store: Store | None = None
+    input_keys: dict[str, str] = field(default_factory=dict)
     device: str = ''
+
+    def within(self, name: str, out: Path | None = None) -> Context:
+        """A context for one part of this stage's work, e.g. one of several trainings.
+
+        Args:
+            name: of its folder in the scratch folder.
+            out: where it writes its results; default: the folder of that name in `out`.
+        """
+        part = replace(self, out=out or self.out / name, scratch=self.scratch / name,
+                       scratch_uri=f'{self.scratch_uri}/{name}' if self.scratch_uri else '')
+        part.out.mkdir(parents=True, exist_ok=True)
+        part.scratch.mkdir(parents=True, exist_ok=True)
+        if part.scratch_uri:
+            download(part.scratch_uri, part.scratch)
+        return part
+
+    def here(self) -> Context:
+        """This context on the machine where it is called: inputs of a bucket are fetched there first."""
+        if not self.scratch_uri or self.store is None:
+            return self
+        return replace(self, inputs={name: self.store.folder(key) for name, key in self.input_keys.items()})
 
     def keep(self, *files: Path) -> None:
         """Makes files of the scratch folder outlive this machine: uploads them where the store is a bucket."""
@@ -342,7 +364,8 @@ class Store:
             (out / CONFIG).write_text(json.dumps(canonical(stage.config), indent=2, ensure_ascii=False) + '\n')
             inputs = {name: self.folder(s) for name, s in stage.inputs.items()}
             context = Context(stage.name, key, stage.config, inputs, out, self.scratch(key), progress,
-                              dict(settings or {}), metrics, self.scratch_uri(key), self)
+                              dict(settings or {}), metrics, self.scratch_uri(key), self,
+                              {name: s.key for name, s in stage.inputs.items()})
             stage.run(context)
             self._publish(stage, attempt, out, time.monotonic() - start, context.device or _device())
             done = True

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -70,6 +71,16 @@ def test_readme_names_the_targets_that_exist() -> None:
 def test_readme_draws_every_room() -> None:
     rooms = {p.stem for p in (ROOT / 'fpray').iterdir() if not p.stem.startswith('_')}
     assert [room for room in rooms if not re.search(rf'^ +{room}(/|\.py) ', README, re.MULTILINE)] == []
+
+
+def test_readme_uses_flags_that_exist() -> None:
+    """Every flag of README belongs to a program that it shows, and each program still knows it."""
+    known = {'--working-dir'}  # of `ray job submit`
+    for program in (['jobs/mia_sweep.py'], ['-m', 'fpray.data.scan']):
+        shown = subprocess.run([sys.executable, *program, '--help'], cwd=ROOT, capture_output=True, text=True,
+                               env={**os.environ, 'PYTHONPATH': str(ROOT)}, check=True).stdout
+        known |= set(re.findall(r'(?<![\w.-])--[a-z][\w.-]*', shown))
+    assert set(re.findall(r'(?<![\w.-])--[a-z][\w.-]*', README)) <= known
 
 
 def test_makefile_refuses_an_old_python(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """Attacks that read a discriminator's raw output: LOGAN's black box by shadows, and its white box.
 
 A shadow's discriminator learns to tell the victim's samples from its own generator's; what it takes for the
-victim's is more member-like (Hayes et al. 2019; thesis, chapter 5). Shadows are trained elsewhere: here outputs become scores.
+victim's is more member-like (Hayes et al. 2019; thesis, chapter 5). Shadows are trained elsewhere: here their
+outputs become scores.
 """
 
 import json
+import pickle
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -51,7 +53,7 @@ def agreement(outputs: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def load_discriminator(
-    config: Path | str, weights: Path | str, batch: int = 64
+    config: Path | str, weights: Path | str, batch: int = 64, threads: int = 1
 ) -> Callable[[np.ndarray], np.ndarray]:
     """A saved discriminator as a function of pictures; a `partial` of this travels to an actor.
 
@@ -60,8 +62,9 @@ def load_discriminator(
         weights: its state dict as torch.save wrote it; read with weights_only, so that it can run no code.
         batch: pictures at a time, always as many (the last batch is padded), so that scores do not hang on
             the order of the queries.
+        threads: of torch, while it scores.
 
-    Returns: a function of (N, C, H, W) uint8 pictures to their (N,) float64 raw outputs, on the CPU, eval mode.
+    Returns: a function of (N, C, H, W) uint8 pictures to (N,) float64 raw outputs, on the CPU in eval mode.
 
     Raises UserError: a file cannot be read, or the weights do not fit the configuration.
     """
@@ -74,7 +77,7 @@ def load_discriminator(
     try:
         fields = json.loads(Path(config).read_text())
         state = torch.load(weights, map_location='cpu', weights_only=True)
-    except OSError as fault:
+    except (OSError, EOFError, ValueError, RuntimeError, pickle.UnpicklingError) as fault:
         raise UserError(f'cannot read the discriminator: {fault}', 'name a finished training') from fault
     # JSON knows no tuples
     fields = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
@@ -83,8 +86,7 @@ def load_discriminator(
         discriminator.load_state_dict(state)
     except RuntimeError as fault:
         raise UserError(f'{weights} does not fit {config}', 'give the two files of one training') from fault
-    discriminator.eval()
-    return lambda pixels: score(discriminator, pixels, batch)
+    return lambda pixels: score(discriminator, pixels, batch, threads)
 
 
 def _checked(outputs: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -67,11 +67,18 @@ class ImageSet:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / 'pixels.npy'
-        here = getattr(self.pixels, 'filename', None)
-        if here is None or not target.exists() or not os.path.samefile(here, target):
-            np.save(target, self.pixels)
+        if not self._are_from(target):
+            draft = target.with_suffix('.part')
+            with open(draft, 'wb') as file:
+                np.save(file, self.pixels)
+            os.replace(draft, target)  # never over a file that `pixels` itself may be mapped from
         self.records.to_parquet(folder / 'records.parquet', index=False)
         (folder / 'meta.json').write_text(json.dumps(self.meta, indent=1, sort_keys=True))
+
+    def _are_from(self, target: Path) -> bool:
+        source = getattr(self.pixels, 'filename', None)
+        return (source is not None and target.exists() and os.path.samefile(source, target)
+                and np.load(target, mmap_mode='r').shape == self.pixels.shape)
 
     @classmethod
     def load(cls, folder: Path | str) -> ImageSet:
@@ -106,7 +113,10 @@ class Found:
 
 @dataclass(frozen=True)
 class Decoded:
-    """One decoded picture; `picture` is None, and `fault` says why, where it cannot be used."""
+    """One decoded picture. `picture` is None where it cannot be used; `fault` says why, if it is the file's.
+
+    Width and height are px before fitting; `colour`: the channels differ; `three_channels`: in the file.
+    """
 
     path: str
     place: Place
@@ -227,8 +237,7 @@ def read_folder(root: Path | str, config: DataConfig, into: Path | None = None,
     found = find(root, load_layout(config.layout, config.pattern))
     if found.misfits:
         more = f' (and {len(found.misfits) - 1:,} more)' if len(found.misfits) > 1 else ''
-        raise UserError(f'the name of picture {found.misfits[0]!r}{more} does not fit the layout '
-                        f'{config.layout}',
+        raise UserError(f'the name of picture {found.misfits[0]!r}{more} does not fit layout {config.layout}',
                         'rename or remove it, or choose another --data.layout')
     return _read(found, config, config.layout, into, progress)
 
@@ -421,9 +430,9 @@ def duplicates(records: pd.DataFrame) -> list[str]:
 def join(sets: dict[str, ImageSet], into: Path | None = None) -> ImageSet:
     """Put sets of one picture size behind each other; a column `side` in the records holds each set's key.
 
-    Where a set under the key 'reference' knows no persons, its subjects and identities get the prefix
-    'reference:': finger numbers of unrelated folders (FVC) are no names. Meta is the first set's, with every
-    set's under 'sides'.
+    Where a set under the key 'reference' is synthetic or knows no persons, its subjects and identities get
+    the prefix 'reference:': finger numbers of unrelated folders (FVC) are no names. Meta is the first set's,
+    with every set's under 'sides'.
 
     Args:
         sets: e.g. {'members': ..., 'nonmembers': ..., 'reference': ...}; rows keep this order.
@@ -441,7 +450,7 @@ def join(sets: dict[str, ImageSet], into: Path | None = None) -> ImageSet:
     records = []
     for name, part in sets.items():
         frame = part.records.assign(side=name, altered=part.records.get('altered', False))
-        if name == 'reference' and not part.meta['subject_known']:
+        if name == 'reference' and (part.meta['synthetic'] or not part.meta['subject_known']):
             for column in ('subject', 'identity'):
                 frame[column] = 'reference:' + frame[column]
         records.append(frame)

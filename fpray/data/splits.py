@@ -113,7 +113,8 @@ def draw_split(records: pd.DataFrame, data: DataConfig, split: SplitConfig, seed
     subjects = _shuffled(_subjects(records, drawn, ~away), seed, 'people')
     most, need = max(split.sizes), max(split.sizes) + split.nonmembers
     if len(subjects) < need:
-        raise UserError(f'{len(subjects):,} people have a finger with {data.impressions} impressions, '
+        have = '1 person has' if len(subjects) == 1 else f'{len(subjects):,} people have'
+        raise UserError(f'{have} a finger with {data.impressions} different impressions, '
                         f'{need:,} are asked ({most:,} members, {split.nonmembers:,} non-members)',
                         _smaller(len(subjects), split))
     people = {'members': subjects[:most], 'nonmembers': subjects[most:need]}
@@ -270,8 +271,8 @@ def _kinds(records: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def unseen_available(records: pd.DataFrame, data: DataConfig) -> int:
     """Unseen impressions a finger that a split drawn from these records would have, altered pictures apart.
 
-    0: the IIA contrast needs altered versions (`imageset.with_altered`, before the split), and the memorisation
-    contrast is not to be had.
+    0: the IIA contrast needs altered versions (`imageset.with_altered`, before the split), and there is no
+    memorisation contrast.
     """
     several, again, altered = _kinds(records)
     real = _by_identity(records, ~several & ~again & ~altered & ~_on_side(records, 'reference'))

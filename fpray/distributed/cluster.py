@@ -33,6 +33,7 @@ ENVIRONMENT = {
     'RAY_TRAIN_HEALTH_CHECK_INTERVAL_S': '0.2',
     'OMP_NUM_THREADS': '1',
     'RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO': '1',  # who asks for no GPU sees none (and no warning about it)
+    'TUNE_DISABLE_AUTO_CALLBACK_LOGGERS': '1',  # the trials' own records are in the store
 }
 JOB_CONFIG = 'RAY_JOB_CONFIG_JSON_ENV_VAR'  # Ray's job supervisor sets it for the drivers that it starts
 START_S = 90  # until a local Ray must answer; 6-20 s is usual

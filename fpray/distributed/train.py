@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,7 +21,6 @@ import fsspec
 import ray
 
 from fpray.distributed import gauges
-from fpray.distributed.plan import Reporter
 from fpray.errors import UserError
 from fpray.store import Context, write_curves
 
@@ -34,7 +33,6 @@ log = logging.getLogger(__name__)
 CHECKPOINT = 'checkpoint.pt'
 CHECKPOINT_S = 20.0  # between checkpoints in this process; settings['checkpoint_seconds'] overrides
 CHECKPOINTS = 10  # of a whole training under Ray Train; settings['checkpoint_images'] overrides
-ROWS = 200  # of a training's curves, beside those at snapshots
 FAILURES = 3  # killed workers that Ray Train replaces before it gives up
 
 
@@ -98,10 +96,7 @@ def fit(task: Task, loop: LoopConfig, seed: int, context: Context, *, name: str 
         UserError: raised by the task.
         ray.train.TrainingFailedError: workers failed more than three times.
     """
-    here = replace(context, out=context.out / name, scratch=context.scratch / name)
-    here.scratch_uri = f'{context.scratch_uri}/{name}'.rstrip('/') if context.scratch_uri else ''
-    here.out.mkdir(parents=True, exist_ok=True)
-    here.scratch.mkdir(parents=True, exist_ok=True)
+    here = context.within(name) if name else context
     if trainer or (trainer is None and loop.workers > 1):
         return _fit_by_trainer(task, loop, seed, here)
     return _fit_here(task, loop, seed, here)
@@ -110,12 +105,11 @@ def fit(task: Task, loop: LoopConfig, seed: int, context: Context, *, name: str 
 class _Recorder:
     """The first rank's view of a training: asks the observer, keeps the curves, tells who watches."""
 
-    def __init__(self, trainable: Trainable, total: int, name: str, progress: Callable[[int, int, str], None],
+    def __init__(self, trainable: Trainable, name: str, progress: Callable[[int, int, str], None],
                  metrics: Callable[[int, Mapping[str, float]], None]) -> None:
         self.trainable, self.progress, self.metrics = trainable, progress, metrics
         trial = getattr(progress, 'trial', None)
         self.tags = {'stage': name, 'trial': '' if trial is None else trial}
-        self.every = max(1, total // ROWS)
         self.seen, self.wants_stop, self.stopped = 0, False, False
         self.curves: list[dict[str, float]] = []
 
@@ -124,14 +118,12 @@ class _Recorder:
         answer = self.trainable.observer(p)
         measured = dict(answer) if isinstance(answer, Mapping) else {}
         self.wants_stop |= bool(measured.pop('stop', False) if isinstance(answer, Mapping) else answer)
-        if measured or p.snapshot or p.last or p.images_seen // self.every > self.seen // self.every:
-            row = {k: float(v) for k, v in {**p.losses, **measured}.items()}
-            self.curves.append({'step': p.images_seen, **row})
-            self.metrics(p.images_seen, row)
-            self._gauges(p, measured)
+        row = {k: float(v) for k, v in {**p.losses, **measured}.items()}
+        self.curves.append({'step': p.images_seen, **row})
+        self.metrics(p.images_seen, row)
+        self._gauges(p, measured)
         self.seen = p.images_seen
         self.progress(p.images_seen, p.total, 'images')
-        # Only where all ranks stop to agree, so that one worker and several stop at the same image.
         self.stopped = self.wants_stop and (p.snapshot or p.last)
         return self.stopped
 
@@ -163,10 +155,10 @@ class _Recorder:
 # In this process
 
 def _fit_here(task: Task, loop: LoopConfig, seed: int, context: Context) -> Fitted:
-    from fpray.training.loop import train
+    from fpray.training.loop import pick_device, train
 
-    trainable = task.build(0, 1, _device(loop.device))
-    recorder = _Recorder(trainable, loop.images, context.name, context.progress, context.log)
+    trainable = task.build(0, 1, str(pick_device(loop.device)))
+    recorder = _Recorder(trainable, context.name, context.progress, context.log)
     path = context.scratch / CHECKPOINT
     state = load_state(path)
     if state is not None:
@@ -187,14 +179,6 @@ def _fit_here(task: Task, loop: LoopConfig, seed: int, context: Context) -> Fitt
     if recorder.seen < loop.images and not recorder.stopped:
         train(loop, trainable.learner, trainable.data, seed, start=recorder.seen, on_progress=on_progress)
     return recorder.finish(context.out)
-
-
-def _device(asked: str) -> str:
-    import torch
-
-    if asked == 'cuda' and not torch.cuda.is_available():
-        raise UserError('device cuda was asked for and this machine has none', 'take device cpu or auto')
-    return 'cuda' if asked != 'cpu' and torch.cuda.is_available() else 'cpu'
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
@@ -256,6 +240,7 @@ def _fit_by_trainer(task: Task, loop: LoopConfig, seed: int, context: Context) -
             if isinstance(cause, UserError):
                 raise cause from error
         raise
+    assert result.checkpoint is not None  # the last report of the first rank has one
     with result.checkpoint.as_directory() as folder:
         shutil.copytree(Path(folder) / 'out', context.out, dirs_exist_ok=True)
         end = json.loads((Path(folder) / 'fitted.json').read_text())
@@ -273,7 +258,7 @@ def _worker(config: dict[str, Any]) -> None:
     ranks = ray.train.get_context()
     rank, world, loop = ranks.get_world_rank(), ranks.get_world_size(), config['loop']
     trainable: Trainable = config['task'].build(rank, world, str(ray.train.torch.get_device()))
-    recorder = _Recorder(trainable, loop.images, config['name'], config['progress'], config['metrics'])
+    recorder = _Recorder(trainable, config['name'], config['progress'], config['metrics'])
     if (checkpoint := ray.train.get_checkpoint()) is not None:
         with checkpoint.as_directory() as folder:
             state = load_state(Path(folder) / CHECKPOINT)
@@ -284,11 +269,9 @@ def _worker(config: dict[str, Any]) -> None:
 
     def on_progress(p: Progress) -> bool:
         nonlocal reported
-        stop = recorder(p) if rank == 0 else False
+        stop = recorder(p) if rank == 0 else False  # the loop stops all ranks where the first one wants to
         recorder.seen = p.images_seen
-        if world > 1 and (p.snapshot or p.last):
-            recorder.stopped = stop = _first_ranks(stop)
-        if not (stop or p.last) and p.images_seen // every > reported // every:
+        if not p.last and p.images_seen // every > reported // every:
             _report(recorder, rank, finish=False)
             reported = p.images_seen
         return stop
@@ -297,15 +280,6 @@ def _worker(config: dict[str, Any]) -> None:
         train(loop, trainable.learner, trainable.data, config['seed'], start=recorder.seen,
               on_progress=on_progress, rank=rank, world=world)
     _report(recorder, rank, finish=True)
-
-
-def _first_ranks(stop: bool) -> bool:
-    import ray.train.torch
-    import torch
-
-    flag = torch.tensor(int(stop), device=ray.train.torch.get_device())
-    torch.distributed.broadcast(flag, src=0)
-    return bool(flag.item())
 
 
 def _report(recorder: _Recorder, rank: int, finish: bool) -> None:

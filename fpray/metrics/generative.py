@@ -1,4 +1,4 @@
-"""Scores of a generator's samples: Inception Score, Fréchet distance, precision, recall, distinct identities."""
+"""Scores of generated pictures: Inception Score, Fréchet distance, precision, recall, distinct identities."""
 
 import numpy as np
 import numpy.typing as npt

@@ -187,7 +187,7 @@ def _auc_interval(data: Sample, area: float, residual: Array, level: float) -> I
 
 
 def _half_width(data: Sample, residual: Array, level: float) -> float | None:
-    """Satterthwaite's t times the standard error of an AUC, or a difference, from its residuals (2, people)."""
+    """Satterthwaite's t times the standard error of an AUC or a difference, from its residuals."""
     k0, k1 = data.people
     if min(k0, k1) < 2:
         return None
@@ -239,7 +239,9 @@ def bootstrap(
     return np.concatenate(out)
 
 
-def smallest_resolvable_fpr(score: npt.ArrayLike, label: npt.ArrayLike, person: npt.ArrayLike) -> float | None:
+def smallest_resolvable_fpr(
+    score: npt.ArrayLike, label: npt.ArrayLike, person: npt.ArrayLike
+) -> float | None:
     """The smallest FPR with 5 false positives or more, from 5 people or more; None where there is none."""
     data = sample(score, label, person)
     negative, code = data.score[~data.label], data.code[~data.label]
@@ -292,7 +294,7 @@ def tpr_at_fpr(
     for start in range(0, len(sides), _CHUNK):
         labels = people.permuted_labels(data, sides[start : start + _CHUNK])[:, order].astype(np.float32)
         permuted.append(_curve_statistics(labels, np.ones_like(labels), ends, [fpr])[:, 1])
-    interval = _percentiles(drawn, observed, data.people[1])
+    interval = _percentiles(drawn, observed, data, data.people[1])
     return Rate(observed, interval, fpr, n, k, people.tail(observed, np.concatenate(permuted)))
 
 
@@ -319,15 +321,15 @@ def balanced_accuracy(
     drawn_tpr = (weights @ hits[1]) / (weights @ data.pictures[1])
     drawn_fpr = (weights @ hits[0]) / (weights @ data.pictures[0])
     estimate = float((tpr + 1 - fpr) / 2)
-    low, high = np.quantile((drawn_tpr + 1 - drawn_fpr) / 2, (0.025, 0.975))
-    for rate, k in ((tpr, data.people[1]), (1 - fpr, data.people[0])):
-        slack = (1 - 0.025 ** (1 / k)) / 2
-        low, high = low - slack * (rate == 1), high + slack * (rate == 0)
-    interval = (float(min(low, estimate)), float(max(high, estimate)))
+    low, high = _percentiles((drawn_tpr + 1 - drawn_fpr) / 2, estimate, data)
+    if low is not None and high is not None:
+        for rate, k in ((tpr, data.people[1]), (1 - fpr, data.people[0])):
+            slack = (1 - 0.025 ** (1 / k)) / 2
+            low, high = low - slack * (rate == 1), high + slack * (rate == 0)
     sides = people.permuted_sides(data, people.permutation_keys(len(data.names), people.PERMUTATIONS, seed))
     yes, count = (people.permuted_sums(data, sides, x) for x in (said, np.ones(len(said))))
     permuted = (yes / count + 1 - (said.sum() - yes) / (len(said) - count)) / 2
-    return Rate(estimate, interval, 0.5, len(said), len(data.names), people.tail(estimate, permuted))
+    return Rate(estimate, (low, high), 0.5, len(said), len(data.names), people.tail(estimate, permuted))
 
 
 @dataclass(frozen=True)
@@ -374,10 +376,12 @@ def top_k(
     hits = float(within @ data.label)
     sides = people.permuted_sides(data, people.permutation_keys(len(data.names), people.PERMUTATIONS, seed))
     excess = people.permuted_sums(data, sides, within) / k - people.permuted_sums(data, sides, np.ones(n)) / n
-    interval = _percentiles(_bootstrap_top(data, k / n, draws, seed), hits / k, min(data.people))
+    hit_people, miss_people = (_expected_people(data, within, k, side) for side in (data.label, ~data.label))
+    drawn = _bootstrap_top(data, k / n, draws, seed)
+    interval = _percentiles(drawn, hits / k, data, hit_people if hits else miss_people)
     return TopK(
         hits / k, interval, base, n, len(data.names), people.tail(hits / k - base, excess),
-        k=k, hits=hits, hit_people=_expected_people(data, within, k),
+        k=k, hits=hits, hit_people=hit_people,
         p_source=float(stats.binom.sf(np.floor(hits + 1e-9) - 1, k, base)),
     )  # fmt: skip
 
@@ -389,13 +393,13 @@ def _inclusion(score: Array, k: int) -> Array:
     return above + tied * ((k - above.sum()) / tied.sum())
 
 
-def _expected_people(data: Sample, within: Array, k: int) -> float:
-    """Expected number of distinct people with a positive picture among the k highest."""
-    sure = np.unique(data.code[data.label & (within >= 1)])
+def _expected_people(data: Sample, within: Array, k: int, side: npt.NDArray[np.bool_]) -> float:
+    """Expected number of distinct people with a picture of this side (n,) among the k highest."""
+    sure = np.unique(data.code[side & (within >= 1)])
     tied = (within > 0) & (within < 1)
     if not tied.any():
         return float(len(sure))
-    chance = data.label & tied & ~np.isin(data.code, sure)
+    chance = side & tied & ~np.isin(data.code, sure)
     mine = np.bincount(data.code[chance])
     places = k - int((within >= 1).sum())
     missed = stats.hypergeom.pmf(0, int(tied.sum()), mine[mine > 0], places)
@@ -447,7 +451,7 @@ def _curve_statistics(
 
 
 def _interpolate(x: npt.NDArray[np.float32], y: npt.NDArray[np.float32], limit: Array) -> Array:
-    """y where the rising x (draws, points) first reaches `limit` (draws,), linear within the step that reaches it."""
+    """y where the rising x (draws, points) first reaches `limit` (draws,), linear within that step."""
     rows = np.arange(len(x))
     j = (x < limit[:, None]).sum(axis=1)
     x1, y1 = x[rows, j].astype(float), y[rows, j].astype(float)
@@ -455,10 +459,20 @@ def _interpolate(x: npt.NDArray[np.float32], y: npt.NDArray[np.float32], limit: 
     return np.asarray(y0 + (y1 - y0) * (limit - x0) / np.maximum(x1 - x0, 1e-30))
 
 
-def _percentiles(drawn: Array, estimate: float, k: int) -> Interval:
-    """95 % percentile interval around `estimate`; at 0 or 1, where no draw varies, the exact bound over k people."""
-    low, high = np.quantile(drawn, (0.025, 0.975))
-    edge = 0.025 ** (1 / k)
-    low = min(low, edge) if estimate >= 1 else low
-    high = max(high, 1 - edge) if estimate <= 0 else high
-    return float(min(low, estimate)), float(max(high, estimate))
+def _percentiles(drawn: Array, estimate: float, data: Sample, edge_people: float = 0) -> Interval:
+    """95 % bootstrap interval around `estimate`: percentiles, expanded for few people (Hesterberg 2015).
+
+    With k people on the smaller side the tails are those of the normal at sqrt(k / (k - 1)) t[k - 1]: plain
+    percentiles are too narrow, at 10 people a side they left out a true 0.5 in 9.5 % of audits. At 0 or 1, where
+    no draw varies, the bound is the exact one of `edge_people`, if given.
+    """
+    k = min(data.people)
+    if k < 2:
+        return None, None
+    tail = stats.norm.sf(np.sqrt(k / (k - 1)) * stats.t.ppf(0.975, k - 1))
+    low, high = (float(q) for q in np.quantile(drawn, (tail, 1 - tail)))
+    if edge_people >= 1:
+        edge = 0.025 ** (1 / edge_people)
+        low = min(low, edge) if estimate >= 1 else low
+        high = max(high, 1 - edge) if estimate <= 0 else high
+    return min(low, estimate), max(high, estimate)

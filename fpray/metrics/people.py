@@ -50,7 +50,7 @@ class Sample:
     def sums(self, values: Array) -> Array:
         """(2, people): `values` (n,) summed by person on the negative and the positive side."""
         flat = self.label * len(self.names) + self.code
-        return np.bincount(flat, values, 2 * len(self.names)).reshape(2, -1)
+        return np.bincount(flat, values, 2 * len(self.names)).astype(np.float64).reshape(2, -1)
 
 
 def sample(score: npt.ArrayLike, label: npt.ArrayLike, person: npt.ArrayLike) -> Sample:
@@ -98,7 +98,7 @@ def bootstrap_weights(data: Sample, draws: int, seed: int) -> npt.NDArray[np.flo
 
 
 def permutation_keys(people: int, draws: int, seed: int) -> npt.NDArray[np.float32]:
-    """Random keys (2, draws, people): the first orders people for a change of sides, the second decides swaps."""
+    """Random keys (2, draws, people): the first order people to change sides, the second decide swaps."""
     return np.random.default_rng(seed).random((2, draws, people), np.float32)
 
 
@@ -124,7 +124,7 @@ def observed_sides(data: Sample) -> npt.NDArray[np.float32]:
 
 
 def permuted_sums(data: Sample, sides: npt.NDArray[np.float32], values: Array) -> Array:
-    """Sum of `values` (n,) over the pictures that `sides` (draws, people) puts on the positive side, (draws,)."""
+    """Sum of `values` (n,) over the pictures that `sides` (draws, people) makes positive, (draws,)."""
     negative, positive = data.sums(values)
     both = data.both
     slope = np.where(both, negative - positive, negative + positive)
@@ -138,14 +138,14 @@ def permuted_labels(data: Sample, sides: npt.NDArray[np.float32]) -> npt.NDArray
 
 
 def permuted_auc(data: Sample, sides: npt.NDArray[np.float32]) -> Array:
-    """The AUC under each row of `sides` (draws, people), (draws,): two matrix-vector products on the midranks."""
+    """The AUC under each row of `sides` (draws, people), (draws,): two products with the midranks' sums."""
     ranks = permuted_sums(data, sides, stats.rankdata(data.score))
     m = permuted_sums(data, sides, np.ones(len(data.score)))
     return np.asarray((ranks - m * (m + 1) / 2) / (m * (len(data.score) - m)))
 
 
 def tail(observed: float, permuted: Array) -> float:
-    """Permutation p-value (1 + how many reach `observed`) / (1 + draws): never 0, valid for any number of draws."""
+    """Permutation p-value (1 + how many reach `observed`) / (1 + draws): never 0, valid for few draws."""
     return float((1 + (permuted >= observed - _SAME).sum()) / (1 + len(permuted)))
 
 
@@ -189,7 +189,9 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def max_t(
-    family: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]], seed: int, draws: int = PERMUTATIONS
+    family: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]],
+    seed: int,
+    draws: int = PERMUTATIONS,
 ) -> dict[str, float]:
     """Adjusted p-value of each entry of a family of attacks and contrasts: step-down max-T (Westfall & Young
     1993).
@@ -212,7 +214,7 @@ def max_t(
         observed[i] = (permuted_auc(data, observed_sides(data))[0] - 0.5) / spread
         permuted[i] = (auc - 0.5) / spread
     order = np.argsort(-observed, kind='stable')
-    rest = np.maximum.accumulate(permuted[order[::-1]])[::-1]  # the maximum over this entry and those after it
+    rest = np.maximum.accumulate(permuted[order[::-1]])[::-1]  # maximum over this entry and later ones
     p = np.maximum.accumulate([tail(observed[i], row) for i, row in zip(order, rest, strict=True)])
     adjusted = dict(zip(order.tolist(), p.tolist(), strict=True))
     return {name: adjusted[i] for i, name in enumerate(samples)}
@@ -221,12 +223,16 @@ def max_t(
 def permuted_null(
     score: npt.ArrayLike, label: npt.ArrayLike, person: npt.ArrayLike, seed: int, draws: int = PERMUTATIONS
 ) -> Rate:
-    """Mean AUC over whole-people permutations; its interval is their 95 % range. Checks the arithmetic, not the attack."""
+    """Mean AUC over whole-people permutations, with their 95 % range as interval.
+
+    It checks the arithmetic; the placebo checks the attack.
+    """
     data = sample(score, label, person)
     auc = permuted_auc(data, permuted_sides(data, permutation_keys(len(data.names), draws, seed)))
     low, high = np.quantile(auc, (0.025, 0.975))
     note = '95 % range over permutations of people'
-    return Rate(float(auc.mean()), (float(low), float(high)), 0.5, len(data.score), len(data.names), note=note)
+    n, k = len(data.score), len(data.names)
+    return Rate(float(auc.mean()), (float(low), float(high)), 0.5, n, k, note=note)
 
 
 def smallest_detectable(
@@ -267,12 +273,12 @@ def smallest_detectable(
     shift = (critical + reserve) * auc.std()
     if placebo is not None:
         other = permuted_auc(sample(placebo, label, person), sides)
-        stretch = reserve / stats.norm.ppf(power)  # the permutations' own quantile, widened as t is over the normal
+        stretch = reserve / stats.norm.ppf(power)  # widens the permutations' quantile as t does the normal's
         needed = [critical * x.std() - stretch * (x - x.mean()) for x in (auc, auc - other)]
         shift = max(shift, float(np.quantile(np.maximum(*needed), power)))
         note += '; attack and attack minus placebo'
     if 0.5 + shift >= 1:
-        return Rate(None, (None, None), 0.5, n, len(data.names), note='not even a perfect attack would be found')
+        return Rate(None, (None, None), 0.5, n, len(data.names), note='not even a perfect attack would show')
     return Rate(float(0.5 + shift), (None, None), 0.5, n, len(data.names), note=note)
 
 

@@ -89,7 +89,7 @@ def picture_control(
 def warnings(control: Mapping[str, Rate]) -> list[str]:
     """One sentence for each entry of `picture_control` whose adjusted p lies under 0.01."""
     found = [(name, rate) for name, rate in control.items() if rate.p is not None and rate.p < WARN_BELOW]
-    return [f'pictures alone tell members from others by {n}: AUC {r.estimate:.2f}, p {r.p:.2g}' for n, r in found]
+    return [f'pictures alone differ by {name}: AUC {r.estimate:.2f}, p {r.p:.2g}' for name, r in found]
 
 
 def _judged(rate: Rate, adjusted: float) -> Rate:
@@ -116,8 +116,10 @@ def _classifier(data: Sample, inputs: Array, sides: npt.NDArray[np.float32], fol
     return Rate(area, interval, 0.5, len(data.score), len(data.names), people.tail(area, permuted), note)
 
 
-def _cross_fit(data: Sample, inputs: Array, folds: int, seed: int) -> tuple[list[Array], list[npt.NDArray[np.bool_]]]:
-    """For each fold the matrix (d, n) that turns centred labels into ridge weights, and its test rows (n,)."""
+def _cross_fit(
+    data: Sample, inputs: Array, folds: int, seed: int
+) -> tuple[list[Array], list[npt.NDArray[np.bool_]]]:
+    """For each fold the matrix (d, n) that makes ridge weights of centred labels, and its test rows (n,)."""
     fold = np.random.default_rng(seed).permutation(len(data.names)) % min(folds, len(data.names))
     weights, tests = [], []
     for f in range(int(fold.max()) + 1):
@@ -136,7 +138,7 @@ def _predict(
     tests: list[npt.NDArray[np.bool_]],
     sides: npt.NDArray[np.float32],
 ) -> Array:
-    """Cross-fitted scores under each row of `sides`, (draws, n). No intercept: folds of unequal sides shift none."""
+    """Cross-fitted scores under each row of `sides`, (draws, n). No intercept: unequal folds shift none."""
     y = people.permuted_labels(data, sides).astype(np.float64)
     scores = np.empty_like(y)
     for w, test in zip(weights, tests, strict=True):
@@ -153,12 +155,12 @@ def _auc_rows(scores: Array, labels: npt.NDArray[np.bool_]) -> Array:
 
 
 def _wider(clustered: Interval, area: float, deviation: float, df: int) -> Interval:
-    """The wider, bound by bound, of an AUC's interval and the one of the permutations' deviation (logit scale)."""
+    """The wider, bound by bound, of an AUC's interval and that of the permutations' deviation."""
     if df < 1 or clustered[0] is None or clustered[1] is None:
         return None, None
     if not 0 < area < 1:
         return clustered
-    half = stats.t.ppf(0.975, df) * deviation / 0.25  # the slope of the logit at the permutations' centre, 1/2
+    half = stats.t.ppf(0.975, df) * deviation / 0.25  # the logit's slope at the permutations' centre, 1/2
     low, high = expit(logit(area) - half), expit(logit(area) + half)
     return float(min(low, clustered[0])), float(max(high, clustered[1]))
 
@@ -171,7 +173,7 @@ def _features(pixels: npt.NDArray[np.uint8]) -> Array:
     gray = _gray(pixels)
     h, w = gray.shape[1:]
     mean = gray.mean(axis=(1, 2))
-    gradient = np.abs(np.diff(gray, axis=1)).mean(axis=(1, 2)) + np.abs(np.diff(gray, axis=2)).mean(axis=(1, 2))
+    gradient = sum(np.abs(np.diff(gray, axis=axis)).mean(axis=(1, 2)) for axis in (1, 2))
     power = np.abs(np.fft.rfft2(gray - mean[:, None, None])) ** 2 / (h * w)
     radius = np.hypot(np.fft.fftfreq(h)[:, None], np.fft.rfftfreq(w)[None])
     ring = np.where(radius > 0, np.minimum((radius * 2 * BANDS).astype(int), BANDS), BANDS)

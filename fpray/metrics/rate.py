@@ -1,4 +1,4 @@
-"""The one shape of a measured number: an estimate that never travels without its interval, chance level and counts."""
+"""The one shape of a measured number: an estimate that never travels without interval, chance and counts."""
 
 import dataclasses
 import math
@@ -44,7 +44,7 @@ class Rate:
 
     @property
     def lower(self) -> float:
-        """The lower bound; minus infinity where there is none, so that a missing bound never proves anything."""
+        """The lower bound; minus infinity where there is none: a missing bound proves nothing."""
         return -math.inf if self.interval[0] is None else self.interval[0]
 
     @property

@@ -54,25 +54,26 @@ def _sentence(
 ) -> str:
     numbers = _numbers(primary)
     if min(n_people) < FEWEST:
-        few = f'{n_people[0]} members and {n_people[1]} non-members'
-        return f'Cannot say, because there are too few people: {few}, at least {FEWEST} a side are needed ({numbers}).'
+        few = f'{n_people[0]} members and {n_people[1]} non-members, fewer than {FEWEST} a side'
+        return f'Cannot say, because there are too few people: {few} ({numbers}).'
     controls = {'placebo': minus_placebo, 'positive control': positive_control}
     missing += [name for name, rate in controls.items() if rate is None and name not in missing]
     if missing or minus_placebo is None or positive_control is None:
         return f'Cannot say, because these controls are not available: {", ".join(missing)} ({numbers}).'
     if positive_control.lower <= 0.5:
-        nothing = f'the same attack found nothing in the rehearsal victim, whose members are known ({_numbers(positive_control)})'
-        return f'Cannot say, because {nothing}; on the audited model it shows {numbers}.'
+        rehearsal = f'the same attack found nothing in the rehearsal victim ({_numbers(positive_control)})'
+        return f'Cannot say, because {rehearsal}; on the audited model it shows {numbers}.'
     if primary.estimate is None or primary.interval[0] is None:
-        return f'Cannot say, because the primary endpoint has no interval: {primary.note or "it could not be measured"}.'
+        why = primary.note or 'it could not be measured'
+        return f'Cannot say, because the primary endpoint has no interval: {why}.'
     if primary.lower > 0.5 and minus_placebo.lower > 0:
-        what = 'a leak of membership' if randomised else 'leak or capture difference; this audit cannot separate them'
-        return f'Found: {what} ({numbers}).'
+        unclear = 'leak or capture difference; this audit cannot separate them'
+        return f'Found: {"a leak of membership" if randomised else unclear} ({numbers}).'
     if detectable.estimate is None:
         return f'Cannot say, because no leak, however large, would have shown with these people ({numbers}).'
     return (
-        f'Not found by these attacks; they would have shown AUC >= {detectable.estimate:.2f} in 4 of 5 such audits '
-        f'({numbers}).'
+        f'Not found by these attacks; they would have shown AUC >= {detectable.estimate:.2f} '
+        f'in 4 of 5 such audits ({numbers}).'
     )
 
 

@@ -1,7 +1,7 @@
 """Sizes of the networks, and what follows from them by arithmetic: shapes, parameters, memory. No torch.
 
-Two families share one form. 'thesis' is Figs. 4.1 and 4.2 of Cavasin (2023), layer for layer; 'scaled' is the same kind
-of network with fewer and narrower layers, for pictures of any size.
+Two families share one form. 'thesis' is Figs. 4.1 and 4.2 of Cavasin (2023), layer for layer; 'scaled' is the
+same kind of network with fewer and narrower layers, for pictures of any size.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from fpray.errors import UserError
 
 Norm = Literal['batch', 'group', 'none']
 MAX_GROUPS = 8  # groups of a GroupNorm, fewer where the channels do not divide
-THESIS_GENERATOR_LAYERS = 7  # dense, conv, deconv, conv, deconv, conv, conv; the last conv has one channel a picture channel
+THESIS_GENERATOR_LAYERS = (
+    7  # dense, conv, deconv, conv, deconv, conv, conv; the last conv has one channel a picture channel
+)
 THESIS_DISCRIMINATOR_LAYERS = 6
 
 
@@ -22,7 +24,8 @@ THESIS_DISCRIMINATOR_LAYERS = 6
 class GeneratorConfig:
     """Noise to picture: dense, blocks of (enlarge by 2, convolution, norm, LeakyReLU), convolution, tanh.
 
-    The first map is ceil(side / 2^blocks) a side; what the last one has too much is cropped evenly, so any size works.
+    The first map is ceil(side / 2^blocks) a side; what the last one has too much is cropped evenly, so any
+    size works.
 
     Raises:
         UserError: a size that no network can have.
@@ -37,11 +40,15 @@ class GeneratorConfig:
     noise: int = 64
     """Length of the noise vector (standard normal)."""
     widths: tuple[int, ...] = (64, 64, 32, 16)
-    """Channels of the dense map, then of each block; one block doubles the side. thesis: of its seven layers."""
+    """Channels of the dense map, then of each block; one block doubles the side. thesis: of its seven
+    layers.
+    """
     norm: Norm = 'batch'
     """Normalisation in each block; the thesis's generator has none."""
     upsample: Literal['nearest', 'transpose'] = 'nearest'
-    """How a scaled block doubles the side: nearest neighbour and 3x3 convolution, or 4x4 transposed convolution."""
+    """How a scaled block doubles the side: nearest neighbour and 3x3 convolution, or 4x4 transposed
+    convolution.
+    """
     slope: float = 0.3
     """Slope of LeakyReLU below zero (Keras's default, the thesis's)."""
     momentum: float = 0.1
@@ -55,15 +62,18 @@ class GeneratorConfig:
         if self.family == 'thesis':
             _check_thesis('generator', self.widths, THESIS_GENERATOR_LAYERS, self.norm, 'none')
         elif 2 ** (len(self.widths) - 1) > min(self.image):
-            raise UserError(f'generator.widths: {len(self.widths) - 1} blocks for pictures of {_size(self.image)} px',
-                            f'give at most {int(math.log2(min(self.image))) + 1} widths')
+            raise UserError(
+                f'generator.widths: {len(self.widths) - 1} blocks for pictures of {_size(self.image)} px',
+                f'give at most {int(math.log2(min(self.image))) + 1} widths',
+            )
 
 
 @dataclass(frozen=True)
 class DiscriminatorConfig:
     """Picture to one raw number: convolutions of stride 2, each with norm and LeakyReLU, dropout, dense.
 
-    Padding follows Keras's 'same': a side becomes ceil(side / 2), the odd pixel of padding below and to the right.
+    Padding follows Keras's 'same': a side becomes ceil(side / 2), the odd pixel of padding below and to the
+    right.
 
     Raises:
         UserError: a size that no network can have.
@@ -84,7 +94,9 @@ class DiscriminatorConfig:
     dropout: float = 0.0
     """Share of the last map's values dropped while training (thesis: 0.4)."""
     minibatch: int = 0
-    """Minibatch discrimination (Salimans et al. 2016, section 3.2): number of similarities a picture; 0: off."""
+    """Minibatch discrimination (Salimans et al. 2016, section 3.2): number of similarities a picture; 0:
+    off.
+    """
     minibatch_length: int = 8
     """Length of the vectors that minibatch discrimination compares."""
     slope: float = 0.3
@@ -101,20 +113,25 @@ class DiscriminatorConfig:
         if self.family == 'thesis':
             _check_thesis('discriminator', self.widths, THESIS_DISCRIMINATOR_LAYERS, self.norm, 'batch')
             if min(self.image) < 49:
-                raise UserError(f'discriminator: the thesis\'s network needs 49 px a side, not {_size(self.image)}',
-                                'use larger pictures or the scaled family')
+                raise UserError(
+                    f"discriminator: the thesis's network needs 49 px a side, not {_size(self.image)}",
+                    'use larger pictures or the scaled family',
+                )
 
 
 @dataclass(frozen=True)
 class ScorerConfig:
-    """The scoring network: a classifier whose class probabilities give Inception Scores, its features Fréchet distances.
+    """The scoring network: a classifier whose class probabilities give Inception Scores, its features Fréchet
+    distances.
 
     Raises:
         UserError: a size that no network can have, InceptionV3 without weights.
     """
 
     backbone: Literal['cnn', 'inception-v3'] = 'cnn'
-    """cnn: small, trained in the run; inception-v3: torchvision's, 1,000 ImageNet classes, about 0.15 s a picture."""
+    """cnn: small, trained in the run; inception-v3: torchvision's, 1,000 ImageNet classes, about 0.15 s a
+    picture.
+    """
     image: tuple[int, int] = (64, 64)
     """Height and width of a picture, px."""
     channels: int = 1
@@ -146,9 +163,18 @@ def thesis_generator() -> GeneratorConfig:
 
 
 def thesis_discriminator() -> DiscriminatorConfig:
-    """Fig. 4.2 as printed, at 356 x 328 px: 10,459,905 trained parameters, dropout 0.4, Keras's BatchNorm momentum."""
-    return DiscriminatorConfig('thesis', (356, 328), widths=(64, 128, 128, 256, 512, 1024), kernel=3, norm='batch',
-                               dropout=0.4, momentum=0.01)
+    """Fig. 4.2 as printed, at 356 x 328 px: 10,459,905 trained parameters, dropout 0.4, Keras's BatchNorm
+    momentum.
+    """
+    return DiscriminatorConfig(
+        'thesis',
+        (356, 328),
+        widths=(64, 128, 128, 256, 512, 1024),
+        kernel=3,
+        norm='batch',
+        dropout=0.4,
+        momentum=0.01,
+    )
 
 
 @dataclass(frozen=True)
@@ -163,7 +189,7 @@ class Layer:
 def generator_base(config: GeneratorConfig) -> tuple[int, int]:
     """Height and width of the map that the dense layer makes, px."""
     doublings = 2 if config.family == 'thesis' else len(config.widths) - 1
-    return _ceil(config.image[0], 2 ** doublings), _ceil(config.image[1], 2 ** doublings)
+    return _ceil(config.image[0], 2**doublings), _ceil(config.image[1], 2**doublings)
 
 
 def generator_layers(config: GeneratorConfig) -> list[Layer]:
@@ -191,8 +217,18 @@ def discriminator_layers(config: DiscriminatorConfig) -> list[Layer]:
     for number, after in enumerate(config.widths):
         kernel, stride, same = discriminator_step(config, number)
         height, width = (_ceil(side, stride) if same else side - kernel + 1 for side in (height, width))
-        layers.append(_convolution(f'conv{number + 1}', kernel, before, after, config.norm, height, width,
-                                   bias=config.family == 'thesis' or config.norm != 'batch'))
+        layers.append(
+            _convolution(
+                f'conv{number + 1}',
+                kernel,
+                before,
+                after,
+                config.norm,
+                height,
+                width,
+                bias=config.family == 'thesis' or config.norm != 'batch',
+            )
+        )
         layers += _normalisation(f'norm{number + 1}', after, config.norm, height, width)
         before = after
     flat = before * height * width
@@ -212,7 +248,9 @@ def discriminator_step(config: DiscriminatorConfig, number: int) -> tuple[int, i
 
 
 def parameters(config: GeneratorConfig | DiscriminatorConfig | ScorerConfig) -> int:
-    """Number of trained parameters (BatchNorm's running mean and variance are not trained and not counted)."""
+    """Number of trained parameters (BatchNorm's running mean and variance are not trained and not
+    counted).
+    """
     if isinstance(config, GeneratorConfig):
         return sum(layer.parameters for layer in generator_layers(config))
     if isinstance(config, DiscriminatorConfig):
@@ -232,8 +270,11 @@ class Estimate:
     memory_bytes: int
 
 
-def estimate(generator: GeneratorConfig, discriminator: DiscriminatorConfig, batch: int, ema: bool = False) -> Estimate:
-    """Parameters, and the memory that a worker's training step needs at its peak (weights, gradients, Adam, maps).
+def estimate(
+    generator: GeneratorConfig, discriminator: DiscriminatorConfig, batch: int, ema: bool = False
+) -> Estimate:
+    """Parameters, and the memory that a worker's training step needs at its peak (weights, gradients, Adam,
+    maps).
 
     Args:
         generator, discriminator: the two networks.
@@ -241,9 +282,10 @@ def estimate(generator: GeneratorConfig, discriminator: DiscriminatorConfig, bat
         ema: whether an averaged copy of the generator is kept.
 
     Returns:
-        The estimate: float32 weights, their gradients and Adam's two moments (16 bytes a parameter), the averaged copy,
-        every map that the backward pass needs (one pass of the generator, two of the discriminator) and twice the
-        largest map for the gradients on their way; without the libraries' own memory (about 300 MB).
+        The estimate: float32 weights, their gradients and Adam's two moments (16 bytes a parameter), the
+        averaged copy, every map that the backward pass needs (one pass of the generator, two of the
+        discriminator) and twice the largest map for the gradients on their way; without the libraries' own
+        memory (about 300 MB).
     """
     layers_g, layers_d = generator_layers(generator), discriminator_layers(discriminator)
     weights_g, weights_d = parameters(generator), parameters(discriminator)
@@ -255,7 +297,9 @@ def estimate(generator: GeneratorConfig, discriminator: DiscriminatorConfig, bat
 
 
 def _generator_plan(config: GeneratorConfig) -> tuple[list[int], list[bool], Norm]:
-    """Kernel of each convolution after the dense layer, whether it doubles the side, the norm of all but the last."""
+    """Kernel of each convolution after the dense layer, whether it doubles the side, the norm of all but the
+    last.
+    """
     if config.family == 'thesis':
         return [4, 4, 4, 4, 3, 3, 7], [False, True, False, True, False, False, False], 'none'
     blocks = len(config.widths) - 1
@@ -263,9 +307,19 @@ def _generator_plan(config: GeneratorConfig) -> tuple[list[int], list[bool], Nor
     return [kernel] * blocks + [3], [True] * blocks + [False], config.norm
 
 
-def _convolution(name: str, kernel: int, before: int, after: int, norm: Norm, height: int, width: int,
-                 bias: bool | None = None) -> Layer:
-    """A convolution; before a BatchNorm a bias would be subtracted again, so only the thesis's networks have it there."""
+def _convolution(
+    name: str,
+    kernel: int,
+    before: int,
+    after: int,
+    norm: Norm,
+    height: int,
+    width: int,
+    bias: bool | None = None,
+) -> Layer:
+    """A convolution; before a BatchNorm a bias would be subtracted again, so only the thesis's networks have
+    it there.
+    """
     has_bias = norm != 'batch' if bias is None else bias
     return Layer(name, (after, height, width), kernel * kernel * before * after + after * has_bias)
 
@@ -303,8 +357,10 @@ def _check_common(name: str, config: GeneratorConfig | DiscriminatorConfig) -> N
 
 def _check_thesis(name: str, widths: tuple[int, ...], layers: int, norm: str, required: str) -> None:
     if len(widths) != layers or norm != required:
-        raise UserError(f'{name}: the thesis\'s network has {layers} widths and norm {required!r}, '
-                        f'not {len(widths)} and {norm!r}', 'give these or use the scaled family')
+        raise UserError(
+            f"{name}: the thesis's network has {layers} widths and norm {required!r}, not {len(widths)} and {norm!r}",
+            'give these or use the scaled family',
+        )
 
 
 def _picture(name: str, image: tuple[int, ...], channels: int) -> None:

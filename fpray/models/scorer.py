@@ -1,7 +1,7 @@
 """Scoring networks: a classifier's logits give Inception Scores, its features Fréchet distances.
 
-Both networks take (N, C, H, W) floats in [-1, 1] and offer `forward` (logits), `features`, and `classify` (logits from
-features, so that one pass gives both).
+Both networks take (N, C, H, W) floats in [-1, 1] and offer `forward` (logits), `features`, and `classify`
+(logits from features, so that one pass gives both).
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ INCEPTION_SIDE = 299  # px, the size that InceptionV3 was trained at
 
 
 def build_scorer(config: ScorerConfig, seed: int = 0) -> Scorer:
-    """A fresh small classifier, weights drawn from `seed`; or InceptionV3 with the weights of `config.weights`.
+    """A fresh small classifier, weights drawn from `seed`; or InceptionV3 with the weights of
+    `config.weights`.
 
     Raises:
         UserError: the weights cannot be read or do not fit.
@@ -46,15 +47,20 @@ class Scorer(nn.Module):
 
 
 class SmallScorer(Scorer):
-    """3x3 convolutions of stride 2 with BatchNorm and ReLU, the mean over the map, dense: about 0.3 ms a 64-px picture."""
+    """3x3 convolutions of stride 2 with BatchNorm and ReLU, the mean over the map, dense: about 0.3 ms a
+    64-px picture.
+    """
 
     def __init__(self, config: ScorerConfig) -> None:
         super().__init__()
         self.config = config
         layers: list[nn.Module] = []
         for before, after in zip((config.channels, *config.widths), config.widths, strict=False):
-            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(after),
-                       nn.ReLU(inplace=True)]
+            layers += [
+                nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(after),
+                nn.ReLU(inplace=True),
+            ]
         self.body = nn.Sequential(*layers)
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(config.widths[-1], config.classes)
@@ -69,10 +75,12 @@ class SmallScorer(Scorer):
 
 
 class InceptionScorer(Scorer):
-    """torchvision's InceptionV3 (Szegedy et al. 2016), 2,048 features, 1,000 ImageNet classes; only for scoring.
+    """torchvision's InceptionV3 (Szegedy et al. 2016), 2,048 features, 1,000 ImageNet classes; only for
+    scoring.
 
     Args:
-        weights: file of a state dict, as torchvision publishes it; read with weights_only, so that it can run no code.
+        weights: file of a state dict, as torchvision publishes it; read with weights_only, so that it can run
+            no code.
 
     Raises:
         UserError: the file cannot be read or does not fit.
@@ -86,8 +94,10 @@ class InceptionScorer(Scorer):
         try:
             network.load_state_dict(torch.load(weights, map_location='cpu', weights_only=True))
         except Exception as fault:  # unpickling, zip and key errors come as many kinds
-            raise UserError(f'cannot use {weights} as weights of InceptionV3: {fault}',
-                            "give torchvision's state dict of inception_v3") from fault
+            raise UserError(
+                f'cannot use {weights} as weights of InceptionV3: {fault}',
+                "give torchvision's state dict of inception_v3",
+            ) from fault
         network.AuxLogits = None
         self.head, network.fc = network.fc, nn.Identity()
         self.body = network.eval().requires_grad_(False)

@@ -1,7 +1,7 @@
 """Figures of a report as SVG text: pure functions of stored results, without a drawing library.
 
-Colours are CSS variables, so that a figure inside a page follows its light or dark theme; `standalone` makes a file
-of its own. Every series differs in colour, dash and marker (Okabe & Ito's rule: no message by colour alone)."""
+Colours are CSS variables, so that a figure inside a page follows its light or dark theme; `standalone` makes
+a file of its own. Every series differs in colour, dash and marker: no message hangs on colour alone."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,12 +27,14 @@ CONTRASTS = {  # contrast: (short name, its positives, its negatives)
     'memorisation': ('Memorisation', 'trained impressions', 'unseen impressions of the same fingers'),
 }
 _VARIABLES = [''.join(f'--{name}:{pair[side]};' for name, pair in PALETTE.items()) for side in (0, 1)]
-THEME_CSS = f':root{{{_VARIABLES[0]}}}@media screen and (prefers-color-scheme:dark){{:root{{{_VARIABLES[1]}}}}}'
+THEME_CSS = (f':root{{{_VARIABLES[0]}}}'
+             f'@media screen and (prefers-color-scheme:dark){{:root{{{_VARIABLES[1]}}}}}')
 FIGURE_CSS = (
-    '.fig{font:12.5px system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;display:block;'
-    'width:100%;height:auto;font-variant-numeric:tabular-nums}.fig text{fill:var(--ink)}.fig .m{fill:var(--muted)}'
-    '.fig .h{font-size:14px;font-weight:650}.fig .b{font-weight:650}.fig .k{font-size:10.5px;font-weight:650;'
-    'letter-spacing:.06em;fill:var(--muted)}.fig .grid{stroke:var(--rule)}.fig .axis{stroke:var(--muted)}'
+    '.fig{font:12.5px system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;'
+    'display:block;width:100%;height:auto;font-variant-numeric:tabular-nums}.fig text{fill:var(--ink)}'
+    '.fig .m{fill:var(--muted)}.fig .small{font-size:11.5px}.fig .h{font-size:14px;font-weight:650}'
+    '.fig .b{font-weight:650}.fig .k{font-size:10.5px;font-weight:650;letter-spacing:.06em;fill:var(--muted)}'
+    '.fig .grid{stroke:var(--rule)}.fig .axis{stroke:var(--muted)}'
     '.fig .chance{stroke:var(--ink);stroke-dasharray:3 3}.fig .band{fill:var(--ink);opacity:.055}'
     '.fig .n{stroke:var(--muted);fill:var(--muted)}.fig .line{fill:none;stroke-width:2;stroke-linejoin:round}'
     '.fig .hollow{fill:var(--card);stroke-width:2}.fig .area{opacity:.17;stroke:none}'
@@ -74,7 +76,9 @@ def interval(rate: Rate) -> str:
     """'[0.62, 0.79]', or 'no interval'; written with no-break spaces."""
     low, high = rate['interval']
     digits = rate_digits(rate)
-    return f'no{NB}interval' if low is None and high is None else f'[{share(low, digits)},{NB}{share(high, digits)}]'
+    if low is None and high is None:
+        return f'no{NB}interval'
+    return f'[{share(low, digits)},{NB}{share(high, digits)}]'
 
 
 def p_value(value: float | None) -> str:
@@ -90,10 +94,10 @@ def people_words(results: Results) -> str:
 
 
 def detail(rate: Rate, people: str) -> str:
-    """'chance 0.5 · n 240 · 80 people · p = 0.002': what stands beside every estimate; breaks only between parts."""
+    """'chance 0.5 · n 240 · 80 people · p = 0.002': what stands beside an estimate; breaks between parts."""
     chance = '–' if rate['chance'] is None else f'{rate["chance"]:g}'
     parts = [f'chance {chance}', f'n {rate["n"]:,}', f'{rate["n_people"]:,} {people}', p_value(rate['p'])]
-    return ' · '.join(part.replace(' ', NB) for part in parts if part)
+    return f'{NB}· '.join(part.replace(' ', NB) for part in parts if part)
 
 
 def label(name: str) -> str:
@@ -115,7 +119,8 @@ class Axis:
 
     def __call__(self, value: float) -> float:
         value = min(max(value, self.lo), self.hi)
-        low, high, at = (math.log10(v) for v in (self.lo, self.hi, value)) if self.log else (self.lo, self.hi, value)
+        low, high, at = (math.log10(v) for v in (self.lo, self.hi, value)) if self.log else (self.lo, self.hi,
+                                                                                             value)
         return round(self.start + (self.end - self.start) * (at - low) / ((high - low) or 1), 2)
 
     def ticks(self, about: int = 5) -> list[float]:
@@ -141,7 +146,8 @@ def _line(x1: float, y1: float, x2: float, y2: float, style: str, more: str = ''
 def _path(points: Iterable[tuple[float, float]], style: str, dash: str = '', close: bool = False) -> str:
     """A polyline; neighbours that fall on the same tenth of a pixel are drawn once."""
     steps = [step for step, _ in groupby(f'{x:.1f} {y:.1f}' for x, y in points)]
-    return f'<path d="M{"L".join(steps)}{"Z" if close else ""}" class="{style}" stroke-dasharray="{dash or "none"}"/>'
+    shape = 'M' + 'L'.join(steps) + ('Z' if close else '')
+    return f'<path d="{shape}" class="{style}" stroke-dasharray="{dash or "none"}"/>'
 
 
 def _marker(x: float, y: float, kind: int, style: str, tip: str = '', r: float = 4.5) -> str:
@@ -149,7 +155,8 @@ def _marker(x: float, y: float, kind: int, style: str, tip: str = '', r: float =
     corners = (
         (), ((-1, -1), (1, -1), (1, 1), (-1, 1)), ((0, -1.35), (1.35, 0), (0, 1.35), (-1.35, 0)),
         ((0, -1.3), (1.2, 0.9), (-1.2, 0.9)), ((0, 1.3), (1.2, -0.9), (-1.2, -0.9)),
-        ((-1.1, -0.6), (-0.6, -1.1), (0, -0.5), (0.6, -1.1), (1.1, -0.6), (0.5, 0), (1.1, 0.6), (0.6, 1.1), (0, 0.5),
+        ((-1.1, -0.6), (-0.6, -1.1), (0, -0.5), (0.6, -1.1), (1.1, -0.6), (0.5, 0), (1.1, 0.6), (0.6, 1.1),
+         (0, 0.5),
          (-0.6, 1.1), (-1.1, 0.6), (-0.5, 0)),
     )[kind % 6]
     title = f'<title>{escape(tip)}</title>' if tip else ''
@@ -157,6 +164,12 @@ def _marker(x: float, y: float, kind: int, style: str, tip: str = '', r: float =
         return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{r}" class="{style}">{title}</circle>'
     shape = ' '.join(f'{x + r * dx:.1f},{y + r * dy:.1f}' for dx, dy in corners)
     return f'<polygon points="{shape}" class="{style}">{title}</polygon>'
+
+
+def _tick(value: float) -> str:
+    """A tick label: 0.5, 800, 20k, 1.5M."""
+    scale, unit = (1e6, 'M') if abs(value) >= 1e6 else (1e3, 'k') if abs(value) >= 1e4 else (1, '')
+    return f'{value / scale:g}{unit}'
 
 
 def _wrap(words: str, room: float, size: float = 12) -> list[str]:
@@ -175,25 +188,41 @@ def _svg(width: float, height: float, body: Iterable[str], name: str) -> str:
 
 
 def standalone(figure: str) -> str:
-    """The figure as an SVG file of its own: palette, background and name space included."""
-    size = figure.split('viewBox="0 0 ', 1)[1].split('"', 1)[0]
-    width, height = size.split()
-    style = f'<style>{THEME_CSS}{FIGURE_CSS}</style><rect width="{width}" height="{height}" fill="var(--card)"/>'
-    head, rest = figure.split('>', 1)
-    return f'{head} xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}">{style}{rest}\n'
+    """The figure as an SVG file of its own: margins, palette, background and name space included."""
+    width, height = _size(figure)
+    frame = f'x="-16" y="-12" width="{width + 32:.0f}" height="{height + 24:.0f}"'
+    head = (f'<svg class="fig" xmlns="http://www.w3.org/2000/svg" width="{1.5 * (width + 32):.0f}" '
+            f'height="{1.5 * (height + 24):.0f}" viewBox="-16 -12 {width + 32:.0f} {height + 24:.0f}" ')
+    ground = f'<style>{THEME_CSS}{FIGURE_CSS}</style><rect {frame} fill="var(--card)"/>'
+    rest = figure.split('role=', 1)[1].split('>', 1)
+    return f'{head}role={rest[0]}>{ground}{rest[1]}\n'
+
+
+def stamped(figure: str, words: str) -> str:
+    """The figure with the data's label under it, so that it stays with the figure wherever that goes."""
+    width, height = _size(figure)
+    old, new = f'viewBox="0 0 {width:.0f} {height:.0f}"', f'viewBox="0 0 {width:.0f} {height + 24:.0f}"'
+    return figure.replace(old, new).removesuffix('</svg>') + _text(0, height + 18, words, 'm small') + '</svg>'
+
+
+def _size(figure: str) -> tuple[float, float]:
+    width, height = figure.split('viewBox="0 0 ', 1)[1].split('"', 1)[0].split()
+    return float(width), float(height)
 
 
 class _Panel:
-    """A small chart of 360 px: title, what was counted, axes, drawing, legend below. Readable on a phone as it is."""
+    """A chart of 360 px, as wide as a phone: title, what was counted, axes, drawing, legend below."""
 
-    width, left, right, plot = 360.0, 46.0, 312.0, 190.0
+    width, left, plot = 360.0, 42.0, 190.0
 
     def __init__(self, title: str, counted: str, x: tuple[float, float], y: tuple[float, float],
-                 names: tuple[str, str], log: tuple[bool, bool] = (False, False)) -> None:
+                 names: tuple[str, str], log: tuple[bool, bool] = (False, False),
+                 right: float = 338.0) -> None:
         heads, subs = _wrap(title, self.width - 6, 14), _wrap(counted, self.width - 6)
         self.body = [_text(0, 16 + 18 * i, line, 'h') for i, line in enumerate(heads)]
         below = 18 * len(heads)
         self.body += [_text(0, below + 16 + 16 * i, line, 'm') for i, line in enumerate(subs)]
+        self.right = right
         self.top = below + 16 * len(subs) + 42.0
         self.bottom = self.top + self.plot
         self.x = Axis(*x, self.left, self.right, log[0])
@@ -206,11 +235,11 @@ class _Panel:
         for value in self.y.ticks():
             at = self.y(value)
             self.body += [_line(self.left, at, self.right, at, 'grid'),
-                          _text(self.left - 6, at + 4, f'{value:g}', 'm', 'end')]
+                          _text(self.left - 6, at + 4, _tick(value), 'm', 'end')]
         for value in self.x.ticks() if x_ticks is None else x_ticks:
             at = self.x(value)
             self.body += [_line(at, self.bottom, at, self.bottom + 4, 'axis'),
-                          _text(at, self.bottom + 17, f'{value:,g}', 'm', 'middle')]
+                          _text(at, self.bottom + 17, _tick(value), 'm', 'middle')]
         self.body += [_line(self.left, self.bottom, self.right, self.bottom, 'axis'),
                       _text(0, self.top - 13, self.names[1], 'm'),
                       _text((self.left + self.right) / 2, self.bottom + 35, self.names[0], 'm', 'middle')]
@@ -218,7 +247,8 @@ class _Panel:
     def level(self, value: float, words: str = 'chance') -> None:
         """A dashed line across at a value of y, named beside its right end."""
         at = self.y(value)
-        self.body += [_line(self.left, at, self.right, at, 'chance'), _text(self.right + 5, at + 4, words, 'm')]
+        self.body += [_line(self.left, at, self.right, at, 'chance'),
+                      _text(self.right + 5, at + 4, words, 'm small')]
 
     def line(self, points: Sequence[tuple[float, float | None]], series: int, words: str = '') -> None:
         """A curve in the colour and dash of its series; points without y are left out."""
@@ -280,11 +310,15 @@ class _Row:
 
 def _control_rows(results: Results) -> list[_Row]:
     primary, controls = results['primary'], results['controls']
-    name = f'{label(primary["attack"])}, {CONTRASTS[primary["contrast"]][0]}, by person'
+    unit = 'person' if results['data']['subject_known'] else 'finger'
+    name = f'{label(primary["attack"])}, {CONTRASTS[primary["contrast"]][0]}, by {unit}'
     rows = [_Row('THE RESULT', f'Attack ({name})', primary['auc'], '', '0', 2),
-            _Row('', 'Attack minus placebo (0 lies on the chance line)', primary['minus_placebo'], '', '0', 0, 0.5)]
-    table = (('SHOULD LIE AT CHANCE', 'Placebo victim', 'placebo', 'n', 1), ('', 'Pictures alone', 'pictures_alone', 'n', 3),
-             ('', 'Permuted people', 'permuted_null', 'n', 0), ('SHOULD LIE ABOVE CHANCE', 'Rehearsal victim', 'rehearsal', '2', 1),
+            _Row('', 'Attack minus placebo (0 lies on the chance line)', primary['minus_placebo'], '', '0', 0,
+                 0.5)]
+    table = (('SHOULD LIE AT CHANCE', 'Placebo victim', 'placebo', 'n', 1),
+             ('', 'Pictures alone', 'pictures_alone', 'n', 3),
+             ('', 'Permuted people', 'permuted_null', 'n', 0),
+             ('SHOULD LIE ABOVE CHANCE', 'Rehearsal victim', 'rehearsal', '2', 1),
              ('REACH OF THIS AUDIT', 'Smallest detectable leak', 'smallest_detectable', '1', REACH))
     for group, words, key, series, kind in table:
         control = controls[key]
@@ -305,7 +339,8 @@ def _bar(row: _Row, axis: Axis, y: float, people: str) -> list[str]:
     low, high = row.rate['interval']
     if low is not None and high is not None:
         a, b, thick = axis(low + row.shift), axis(high + row.shift), f'stroke-width="{3 if main else 2}"'
-        body = [_line(a, y, b, y, stroke, thick), *(_line(end, y - 4, end, y + 4, stroke, thick) for end in (a, b))]
+        body = [_line(a, y, b, y, stroke, thick), *(_line(end, y - 4, end, y + 4, stroke,
+                                                          thick) for end in (a, b))]
     tip = f'{row.name}: {estimate(row.rate)} {interval(row.rate)}, {detail(row.rate, people)}'
     return [*body, _marker(at, y, row.kind, fill, tip, 6 if main else 5)]
 
@@ -354,20 +389,23 @@ def controls(results: Results, width: int = 900) -> str:
     for row in rows:
         if row.group:
             body.append(_text(0, y, row.group, 'k'))
-            y += 12
+            y += 5 if wide else 9
         drawn, y = place(row, axis, y, people, reach)
         body += drawn
         if row is not rows[-1]:
             body.append(_line(0, y, width, y, 'grid'))
             y += 20 if rows[rows.index(row) + 1].group else 2
     for value in axis.ticks(5):
-        body += [_line(axis(value), y, axis(value), y + 4, 'axis'), _text(axis(value), y + 18, f'{value:g}', 'm', 'middle')]
-    words = 'AUC: 0.5 is chance, 1 is perfect' + ('; shaded: too small for this audit to show' if reach else '')
+        body += [_line(axis(value), y, axis(value), y + 4, 'axis'),
+                 _text(axis(value), y + 18, f'{value:g}', 'm', 'middle')]
+    words = 'AUC (0.5 is chance, 1 is perfect)'
+    words += '; shaded: leaks too small for this audit' if reach else ''
     body.append(_line(axis.start, y, axis.end, y, 'axis'))
     body += [_text((axis.start + axis.end) / 2, y + 38 + 16 * i, line, 'm', 'middle')
              for i, line in enumerate(_wrap(words, 340))]
     behind = _backdrop(axis, reach, 4, y) if wide else []
-    return _svg(width, y + 38 + 16 * len(_wrap(words, 340)) - 8, behind + body, 'The result beside its controls')
+    return _svg(width, y + 38 + 16 * len(_wrap(words, 340)) - 8, behind + body,
+                'The result beside its controls')
 
 
 def _wide_row(row: _Row, axis: Axis, y: float, people: str, reach: float | None) -> tuple[list[str], float]:
@@ -401,11 +439,14 @@ def _narrow_row(row: _Row, axis: Axis, y: float, people: str, reach: float | Non
 
 # The small panels.
 
+NAMED = 308.0  # right end of the axes, px, where a level is named beside them
+
 def roc(results: Results, contrast: str) -> str:
     """ROC curves of every attack in one contrast, both axes logarithmic, with the chance line."""
     curves = {key.rsplit('/', 1)[0]: curve for key, curve in results['roc'].items()
               if key.rsplit('/', 1)[1] == contrast}
-    floor = _decade([v for curve in curves.values() for pair in zip(curve['fpr'], curve['tpr'], strict=True) for v in pair])
+    floor = _decade([v for curve in curves.values() for pair in zip(curve['fpr'], curve['tpr'],
+                                                                    strict=True) for v in pair])
     panel = _Panel(f'{CONTRASTS[contrast][0]}: {CONTRASTS[contrast][1]} against {CONTRASTS[contrast][2]}',
                    _counted(results, contrast), (floor, 1), (floor, 1),
                    ('false-positive rate (share of non-members flagged)', 'true-positive rate'), (True, True))
@@ -437,20 +478,24 @@ def histogram(results: Results, key: str) -> str:
     for series, side, words in ((1, 'negatives', negatives), (0, 'positives', positives)):
         steps = [(x, y) for a, b, y in zip(stored['edges'], stored['edges'][1:], stored[side], strict=False)
                  for x in (a, b) for y in (y,)]
-        outline = [(panel.x(x), panel.y(y)) for x, y in [(stored['edges'][0], 0.0), *steps, (stored['edges'][-1], 0.0)]]
+        outline = [(panel.x(x), panel.y(y)) for x, y in [(stored['edges'][0], 0.0), *steps,
+                                                         (stored['edges'][-1], 0.0)]]
         panel.body.append(_path(outline, f'area f{series}', close=True))
         panel.line([(stored['edges'][0], 0.0), *steps, (stored['edges'][-1], 0.0)], series, words)
     return panel.svg()
 
 
 def sweep(results: Results, contrast: str) -> str:
-    """AUC against the number of people trained on, with intervals over people; the headline size is filled."""
-    rows = [row for row in results['sweep'] if row['contrast'] == contrast and row['auc']['estimate'] is not None]
+    """AUC against the number of people trained on, intervals over people; the headline size is filled."""
+    rows = [row for row in results['sweep'] if row['contrast'] == contrast]
+    rows = [row for row in rows if row['auc']['estimate'] is not None]
     sizes = sorted({row['people'] for row in rows}) or [1]
     ends = [v for row in rows for v in (*row['auc']['interval'], row['auc']['estimate']) if v is not None]
-    panel = _Panel(f'{CONTRASTS[contrast][0]}: leak against training-set size', _spread_of_n(rows, people_words(results)),
+    panel = _Panel(f'{CONTRASTS[contrast][0]}: leak against training-set size',
+                   _spread_of_n(rows, people_words(results)),
                    (sizes[0] / 1.5, sizes[-1] * 1.5), (min(0.4, min(ends, default=0.4)), max([1.0, *ends])),
-                   ('people in the training set', 'AUC by picture, bars 95 % over people'), (True, False))
+                   ('people in the training set', 'AUC by picture, bars 95 % over people'), (True, False),
+                   NAMED)
     panel.axes(sizes)
     panel.level(0.5)
     attacks = sorted({row['attack'] for row in rows}, key=_series(results).__getitem__)
@@ -462,10 +507,11 @@ def sweep(results: Results, contrast: str) -> str:
         for (x, y), row in zip(spots, mine, strict=True):
             low, high = row['auc']['interval']
             if low is not None and high is not None:
-                panel.body.append(_line(x, panel.y(low), x, panel.y(high), f's{series % 6}', 'stroke-width="1.5"'))
+                panel.body.append(_line(x, panel.y(low), x, panel.y(high), f's{series % 6}',
+                                        'stroke-width="1.5"'))
             style = f's{series % 6} ' + (f'f{series % 6}' if row['headline'] else 'hollow')
-            tip = f'{label(attack)}, {row["people"]} people: {estimate(row["auc"])} {interval(row["auc"])}, ' \
-                  f'{detail(row["auc"], people_words(results))}'
+            tip = f'{label(attack)}, {row["people"]} in training: {estimate(row["auc"])} '
+            tip += f'{interval(row["auc"])}, ' + detail(row['auc'], people_words(results))
             panel.body.append(_marker(x, y, series, style, tip))
         panel.key(series, f's{series % 6} f{series % 6}', label(attack))
     panel.legend.append((_marker(13, 0, 0, 'n'), 'filled: headline size; hollow: this run, no verdict'))
@@ -485,16 +531,19 @@ def _shadows_of(results: Results, victim: str) -> list[Mapping[str, Any]]:
 
 
 def stopping_score(results: Results, victim: str) -> str:
-    """Inception Score against images seen: the victim's own training, its shadows, the level to reach and the stops."""
+    """Inception Score against images seen: the victim, its shadows, the level to reach and the stops."""
     shadows = _shadows_of(results, victim)
-    own = next((row['trace'] for row in results['victims'] if row['name'] == victim), [])
+    own: Sequence[Mapping[str, Any]] = next(
+        (row['trace'] for row in results['victims'] if row['name'] == victim), [])
     target = next((item['target'] for item in shadows if item.get('target')), None)
     points = [p for item in shadows for p in item['trace']] + list(own)
     scores = [p['is_mean'] for p in points if p['is_mean'] is not None]
     scores += [target['is_mean'] + target['is_std']] if target else []
-    panel = _Panel(f'{label(victim)}: score matched by its shadows', f'{len(shadows)} shadow{"s" if len(shadows) > 1 else ""}, equal sample counts',
-                   (0, max([p['images_seen'] for p in points], default=1)), (min([1.0, *scores]), max([1.1, *scores]) * 1.04),
-                   ('images seen in training', 'Inception Score (a matching rule)'))
+    panel = _Panel(f'{label(victim)}: score matched by its shadows',
+                   f'{len(shadows)} shadow{"s" if len(shadows) > 1 else ""}, equal sample counts',
+                   (0, max([p['images_seen'] for p in points], default=1)),
+                   (min([1.0, *scores]), max([1.1, *scores]) * 1.04),
+                   ('images seen in training', 'Inception Score (a matching rule)'), right=NAMED)
     if target:
         low, high = (panel.y(target['is_mean'] + sign * target['is_std']) for sign in (-1, 1))
         panel.body.append(f'<rect x="{panel.left}" y="{high}" width="{panel.right - panel.left}" '
@@ -502,7 +551,8 @@ def stopping_score(results: Results, victim: str) -> str:
     panel.axes()
     if target:
         panel.level(target['is_mean'], 'victim')
-        panel.legend.append(('<rect x="0" y="-6" width="26" height="12" class="area f0"/>', 'level to reach, ± its split deviation'))
+        panel.legend.append(('<rect x="0" y="-6" width="26" height="12" class="area f0"/>',
+                             'level to reach, ± its split deviation'))
     if own:
         panel.line([(p['images_seen'], p['is_mean']) for p in own], 0, f'{label(victim)}, its own training')
     for i, item in enumerate(shadows, start=1):
@@ -515,9 +565,11 @@ def stopping_auc(results: Results, victim: str) -> str:
     """The attack's AUC along each shadow's training, so that the matching rule can be judged."""
     shadows = _shadows_of(results, victim)
     aucs = [p['auc'] for item in shadows for p in item['trace'] if p.get('auc') is not None]
-    panel = _Panel(f'{label(victim)}: what the attack would have found', 'n as in the table of rules; curves carry no interval',
+    panel = _Panel(f'{label(victim)}: what the attack would have found',
+                   'n as in the table of rules; curves carry no interval',
                    (0, max([p['images_seen'] for item in shadows for p in item['trace']], default=1)),
-                   (min([0.4, *aucs]), max([0.8, *aucs])), ('images seen in training', 'AUC by picture'))
+                   (min([0.4, *aucs]), max([0.8, *aucs])), ('images seen in training', 'AUC by picture'),
+                   right=NAMED)
     panel.axes()
     panel.level(0.5)
     for i, item in enumerate(shadows, start=1):
@@ -532,11 +584,12 @@ def _shadow_words(item: Mapping[str, Any]) -> str:
 
 
 def _stop_marks(panel: _Panel, item: Mapping[str, Any], key: str, series: int) -> None:
-    """A marker where the shadow stopped: filled if it reached the victim's score, hollow if it was only the closest."""
+    """A marker where the shadow stopped: filled if it reached the victim's score, else hollow."""
     at = next((p for p in item['trace'] if p['images_seen'] == item['stopped_at']), None)
     if at is not None and at.get(key) is not None:
         style = f's{series % 6} ' + (f'f{series % 6}' if item['reached'] else 'hollow')
-        panel.body.append(_marker(panel.x(at['images_seen']), panel.y(at[key]), series, style, _shadow_words(item), 5.5))
+        panel.body.append(_marker(panel.x(at['images_seen']), panel.y(at[key]), series, style,
+                                  _shadow_words(item), 5.5))
 
 
 def search(results: Results) -> str:
@@ -544,7 +597,8 @@ def search(results: Results) -> str:
     trials = results['search']['trials']
     values = [t['value'] for t in trials if t['value'] is not None]
     panel = _Panel('Search for the shadow', f'{len(trials)} trials; no membership label enters',
-                   (min([t['number'] for t in trials], default=0) - 0.5, max([t['number'] for t in trials], default=0) + 0.5),
+                   (min([t['number'] for t in trials], default=0) - 0.5,
+                    max([t['number'] for t in trials], default=0) + 0.5),
                    (0, max([*values, 1e-6]) * 1.15), ('trial', 'objective (smaller is better)'))
     panel.axes([t['number'] for t in trials] if len(trials) <= 20 else None)
     ends = {'complete': (0, 's1 f1', 'finished'), 'pruned': (4, 's4 hollow', 'pruned at a round\'s end'),
@@ -568,7 +622,8 @@ def losses(results: Results, victim: str) -> str:
     row = next(row for row in results['victims'] if row['name'] == victim)
     names = list(dict.fromkeys(key for point in row['losses'] for key in point if key != 'images_seen'))
     values = [point[name] for point in row['losses'] for name in names if point.get(name) is not None]
-    panel = _Panel(f'{label(victim)}: training', f'n {row["images"]:,} pictures of {row["people"]:,} {people_words(results)}',
+    counted = f'n {row["images"]:,} pictures of {row["people"]:,} {people_words(results)}'
+    panel = _Panel(f'{label(victim)}: training', counted,
                    (0, max([point['images_seen'] for point in row['losses']], default=1)),
                    (min([0.0, *values]), max([*values, 0.1]) * 1.05), ('images seen in training', 'loss'))
     panel.axes()
@@ -583,7 +638,8 @@ def patterns(results: Results) -> str:
     groups = {'whole query set': stored['set'], **{f'top {k}': stored['top'][k] for k in stored['top']}}
     classes = list(dict.fromkeys(name for shares in groups.values() for name in shares))
     top = max([v for shares in groups.values() for v in shares.values()], default=1)
-    panel = _Panel('Pattern classes among the highest scores', _counted(results, results['primary']['contrast']),
+    panel = _Panel('Pattern classes among the highest scores',
+                   _counted(results, results['primary']['contrast']),
                    (0, top * 1.08), (0, 1), ('share of pictures', ''))
     step = panel.plot / max(len(classes), 1)
     panel.left = 92.0
@@ -600,28 +656,32 @@ def patterns(results: Results) -> str:
             if name in shares:
                 style = 'hollow n' if series == 0 else f's{series - 1} f{series - 1}'
                 panel.body.append(_marker(panel.x(shares[name]), y, series, style,
-                                          f'{label(name)}, {group}: {share(shares[name])}', 6 if series == 0 else 4.5))
+                                          f'{label(name)}, {group}: {share(shares[name])}',
+                                          6 if series == 0 else 4.5))
     for series, group in enumerate(groups):
         panel.key(series, 'hollow n' if series == 0 else f's{series - 1} f{series - 1}', group)
     return panel.svg()
 
 
 def all_figures(results: Results) -> dict[str, str]:
-    """Every figure that these results can fill, by file name without ending, in the order of the report."""
+    """Every figure that these results can fill, stamped with the data's label, by file name in report order."""
     contrasts = [c for c in CONTRASTS if any(key.endswith(f'/{c}') for key in results['roc'])]
     swept = [c for c in CONTRASTS if any(row['contrast'] == c for row in results['sweep'])]
     victims = list(dict.fromkeys(item['victim'] for item in results['stopping'] if item['trace']))
     figures = {'controls': controls(results), 'controls-phone': controls(results, 350)}
     figures |= {f'sweep-{c}': sweep(results, c) for c in swept}
     figures |= {f'roc-{c}': roc(results, c) for c in contrasts}
-    figures |= {f'histogram-{key.replace("/", "-")}': histogram(results, key) for key in results['histograms']}
+    figures |= {f'histogram-{key.replace("/", "-")}': histogram(results,
+                                                                key) for key in results['histograms']}
     for victim in victims:
         figures[f'stopping-{victim}-score'] = stopping_score(results, victim)
         if any(p.get('auc') is not None for item in _shadows_of(results, victim) for p in item['trace']):
             figures[f'stopping-{victim}-auc'] = stopping_auc(results, victim)
     if results['search'] and results['search']['trials']:
         figures['search'] = search(results)
-    figures |= {f'losses-{row["name"]}': losses(results, row['name']) for row in results['victims'] if row['losses']}
+    figures |= {f'losses-{row["name"]}': losses(results,
+                                                row['name']) for row in results['victims'] if row['losses']}
     if results['pattern_shares']:
         figures['patterns'] = patterns(results)
-    return figures
+    words = f'{results["data"]["label"]} · {results["study"]}, preset {results["preset"]}, seed {results["seed"]}'
+    return {name: stamped(figure, words) for name, figure in figures.items()}

@@ -1,5 +1,5 @@
-"""Numbers printed in the source, kept literally so that ours can stand beside them. Cavasin 2023 is the thesis
-"Generative fingerprint augmentation against membership inference attacks", University of Padova."""
+"""Numbers printed in the source, kept literally so that ours can stand beside them. Cavasin 2023 is the
+thesis "Generative fingerprint augmentation against membership inference attacks", University of Padova."""
 
 from dataclasses import dataclass
 
@@ -8,14 +8,14 @@ DATA = 'CASIA-FingerprintV5, 356 x 328 px'
 BASE_RATE = 0.5  # half of each query set are members
 
 INCEPTION_NOTE = (
-    'An Inception Score cannot exceed the number of classes of its scoring network (1,000 for InceptionV3). '
-    'The published scores of 1,563 to 1,639 do, so they and ours share a column but no scale.'
-)
+    'An Inception Score cannot exceed the number of classes of its scoring network (1,000 for '
+    'InceptionV3). The published scores of 1,563 to 1,639 do, so they and ours share a column but no '
+    'scale.')
 HITS_NOTE = (
-    'Published queries: 4,000, 4,000, 3,200 and 1,600 pictures, half of them members. The binomial p asks how often '
-    'guessing at that base rate would hit as often or more. It is the source\'s arithmetic: it takes pictures for '
-    'independent, which prints of one person are not, and on clustered prints it rejects 7-17 % of true nulls at 5 %.'
-)
+    'Published queries: 4,000, 4,000, 3,200 and 1,600 pictures, half of them members. The binomial p asks '
+    "how often guessing at that base rate would hit as often or more. It is the source's arithmetic: it "
+    'takes pictures for independent, which prints of one person are not, and on clustered prints it '
+    'rejects 7-17 % of true nulls at 5 %.')
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Hits:
-    """A row of Table 5.1: (members, pictures looked at) in the top 20, top 200 and top half of the query set."""
+    """A row of Table 5.1: (members, pictures looked at) in the top 20, 200 and half of the queries."""
 
     name: str
     images: int
@@ -51,9 +51,12 @@ TABLE_4_1 = (
 )
 
 TABLE_5_1 = (
-    Hits('GAN 9600', 9600, 400, 4000, ((14, 20), (126, 200), (1172, 2000)), ((12, 20), (114, 200), (1161, 2000))),
-    Hits('GAN 4800', 4800, 200, 4000, ((19, 20), (144, 200), (1133, 2000)), ((18, 20), (140, 200), (1133, 2000))),
-    Hits('GAN 2400', 2400, 100, 3200, ((12, 20), (108, 200), (869, 1600)), ((13, 20), (105, 200), (869, 1600))),
+    Hits('GAN 9600', 9600, 400, 4000, ((14, 20), (126, 200), (1172, 2000)),
+         ((12, 20), (114, 200), (1161, 2000))),
+    Hits('GAN 4800', 4800, 200, 4000, ((19, 20), (144, 200), (1133, 2000)),
+         ((18, 20), (140, 200), (1133, 2000))),
+    Hits('GAN 2400', 2400, 100, 3200, ((12, 20), (108, 200), (869, 1600)),
+         ((13, 20), (105, 200), (869, 1600))),
     Hits('GAN 1200', 1200, 50, 1600, ((13, 20), (132, 200), (526, 800)), ((12, 20), (137, 200), (540, 800))),
 )
 

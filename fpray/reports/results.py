@@ -1,4 +1,4 @@
-"""results.json: the one file that a study writes and every report reads, kept strictly to results.schema.json."""
+"""results.json: the one file that a study writes and every report reads, strictly as results.schema.json."""
 
 import json
 import math
@@ -54,8 +54,8 @@ def faults(results: Mapping[str, Any]) -> list[str]:
     except ImportError:
         return []
     validator = jsonschema.Draft202012Validator(schema())
-    found = sorted(validator.iter_errors(results), key=lambda error: [str(step) for step in error.absolute_path])
-    return [f'{"/".join(map(str, error.absolute_path)) or "results"}: {error.message[:300]}' for error in found]
+    found = [(error.json_path, error.message[:300]) for error in validator.iter_errors(results)]
+    return [f'{where}: {what}' for where, what in sorted(found)]
 
 
 def write_results(results: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
@@ -86,22 +86,25 @@ def load(path: str | Path) -> dict[str, Any]:
     """Read a results.json again.
 
     Raises:
-        UserError: the file is missing, is no JSON, holds NaN, has another schema version or breaks the schema.
+        UserError: the file is missing, no JSON, holds NaN, has another schema version or breaks the schema.
     """
     path = Path(path)
     try:
         results = json.loads(path.read_text(encoding='utf-8'), parse_constant=_refuse)
     except OSError as error:
-        raise UserError(f'cannot read {path}: {error.strerror}', 'give the results.json that a study wrote') from None
+        raise UserError(f'cannot read {path}: {error.strerror}',
+                        'give the results.json that a study wrote') from None
     except ValueError as error:
-        raise UserError(f'{path} is not a results.json: {error}', 'run the study again, its stages are kept') from None
+        raise UserError(f'{path} is not a results.json: {error}',
+                        'run the study again, its stages are kept') from None
     version = results.get('schema_version') if isinstance(results, dict) else None
     if version != SCHEMA_VERSION:
         raise UserError(f'{path} has schema version {version}, this fpray reads {SCHEMA_VERSION}',
                         'run the study again with this version')
     wrong = faults(results)
     if wrong:
-        raise UserError(f'{path} breaks the results schema at {wrong[0]}', 'run the study again with this version')
+        raise UserError(f'{path} breaks the results schema at {wrong[0]}',
+                        'run the study again with this version')
     return results
 
 

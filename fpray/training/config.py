@@ -36,7 +36,9 @@ class LoopConfig:
     device: Literal['auto', 'cpu', 'cuda'] = 'auto'
     """Where to train; auto: a GPU if there is one."""
     amp: Literal['no', 'bf16'] = 'no'
-    """Mixed precision: forward passes in bfloat16. Faster on GPUs and on CPUs with AVX512_BF16 or AMX, slower on others."""
+    """Mixed precision: forward passes in bfloat16. Faster on GPUs and on CPUs with AVX512_BF16 or AMX, slower
+    on others.
+    """
     channels_last: bool = True
     """Memory order of the maps: channels last."""
     compile: bool = False
@@ -46,16 +48,24 @@ class LoopConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'snapshot_at', tuple(self.snapshot_at))
-        for name, low in (('images', 1), ('batch', 1), ('snapshot_every', 0), ('report_every', 0), ('threads', 1),
-                          ('workers', 1)):
+        for name, low in (
+            ('images', 1),
+            ('batch', 1),
+            ('snapshot_every', 0),
+            ('report_every', 0),
+            ('threads', 1),
+            ('workers', 1),
+        ):
             _whole(f'loop.{name}', getattr(self, name), low)
         if not all(0 < share <= 1 for share in self.snapshot_at):
             raise UserError(f'loop.snapshot_at {self.snapshot_at}', 'give shares above 0 and at most 1')
         _one_of('loop.device', self.device, ('auto', 'cpu', 'cuda'))
         _one_of('loop.amp', self.amp, ('no', 'bf16'))
         if self.batch % self.workers:
-            raise UserError(f'loop.batch {self.batch} cannot be divided among {self.workers} workers',
-                            f'choose a multiple of {self.workers}')
+            raise UserError(
+                f'loop.batch {self.batch} cannot be divided among {self.workers} workers',
+                f'choose a multiple of {self.workers}',
+            )
 
 
 @dataclass(frozen=True)
@@ -81,7 +91,9 @@ class GanConfig:
     betas: tuple[float, float] = (0.5, 0.999)
     """Adam's decay rates of the first and second moment, both networks."""
     update: Literal['alternating', 'simultaneous'] = 'simultaneous'
-    """simultaneous: both gradients from the same passes; alternating: the generator meets the updated discriminator."""
+    """simultaneous: both gradients from the same passes; alternating: the generator meets the updated
+    discriminator.
+    """
     d_steps: int = 1
     """Steps of the discriminator a step of the generator, each on a batch of its own."""
     ema: float = 0.0
@@ -91,11 +103,17 @@ class GanConfig:
     penalty: float = 10.0
     """wgan-gp: weight of the gradient penalty."""
     feature_matching: float = 0.0
-    """Weight of the squared distance of mean discriminator features, real and generated (Salimans et al. 2016); 0: off."""
+    """Weight of the squared distance of mean discriminator features, real and generated (Salimans et al.
+    2016); 0: off.
+    """
     total_variation: float = 0.0
-    """Weight of the generated pictures' total variation, mean a pixel (Finger-GAN, Minaee & Abdolrashidi 2018); 0: off."""
+    """Weight of the generated pictures' total variation, mean a pixel (Finger-GAN, Minaee & Abdolrashidi
+    2018); 0: off.
+    """
     identity: float = 0.0
-    """Weight of the generated pictures' mean cosine similarity in an identity network (Mistry et al. 2020); 0: off."""
+    """Weight of the generated pictures' mean cosine similarity in an identity network (Mistry et al. 2020);
+    0: off.
+    """
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'betas', tuple(self.betas))
@@ -106,22 +124,34 @@ class GanConfig:
             _above_zero(f'gan.{name}', getattr(self, name))
         for name in ('penalty', 'feature_matching', 'total_variation', 'identity'):
             _not_negative(f'gan.{name}', getattr(self, name))
-        for name, value in (('smoothing', self.smoothing), ('ema', self.ema), *(('betas', beta) for beta in self.betas)):
+        for name, value in (
+            ('smoothing', self.smoothing),
+            ('ema', self.ema),
+            *(('betas', beta) for beta in self.betas),
+        ):
             if not 0 <= value < 1:
                 raise UserError(f'gan.{name} {value}', 'give a number from 0 to below 1')
         self._check_together()
 
     def _check_together(self) -> None:
         if self.smoothing and self.loss not in SMOOTHED:
-            raise UserError(f'gan.smoothing {self.smoothing}: loss {self.loss} has no labels to smooth',
-                            f'give 0, or one of the losses {", ".join(SMOOTHED)}')
+            raise UserError(
+                f'gan.smoothing {self.smoothing}: loss {self.loss} has no labels to smooth',
+                f'give 0, or one of the losses {", ".join(SMOOTHED)}',
+            )
         if self.loss == 'wgan-gp' and (self.discriminator.norm == 'batch' or self.discriminator.minibatch):
-            raise UserError('gan.loss wgan-gp: the penalty is one picture\'s, BatchNorm and minibatch discrimination mix '
-                            'pictures (Gulrajani et al. 2017, section 4)', 'use discriminator.norm group or none')
+            raise UserError(
+                "gan.loss wgan-gp: the penalty is one picture's, BatchNorm and minibatch discrimination mix "
+                'pictures (Gulrajani et al. 2017, section 4)',
+                'use discriminator.norm group or none',
+            )
         for name in ('image', 'channels'):
             if getattr(self.generator, name) != getattr(self.discriminator, name):
-                raise UserError(f'gan: generator.{name} {getattr(self.generator, name)} is not discriminator.{name} '
-                                f'{getattr(self.discriminator, name)}', 'give both networks the same pictures')
+                raise UserError(
+                    f'gan: generator.{name} {getattr(self.generator, name)} is not discriminator.{name} '
+                    f'{getattr(self.discriminator, name)}',
+                    'give both networks the same pictures',
+                )
 
 
 @dataclass(frozen=True)
@@ -168,7 +198,9 @@ class MatchingConfig:
     samples: int = 1_000
     """Samples drawn for each evaluation, and from the victim: the counts are equal."""
     splits: int = 10
-    """Parts that the samples are divided into; their scores' mean and standard deviation are the score and its band."""
+    """Parts that the samples are divided into; their scores' mean and standard deviation are the score and
+    its band.
+    """
     patience: int = 3
     """Evaluations in a row within the band that count as reached."""
     band: float = 1.0
@@ -179,7 +211,13 @@ class MatchingConfig:
     """Pictures at a time while sampling and scoring."""
 
     def __post_init__(self) -> None:
-        for name, low in (('evaluate_every', 0), ('samples', 2), ('splits', 1), ('patience', 1), ('batch', 1)):
+        for name, low in (
+            ('evaluate_every', 0),
+            ('samples', 2),
+            ('splits', 1),
+            ('patience', 1),
+            ('batch', 1),
+        ):
             _whole(f'matching.{name}', getattr(self, name), low)
         _above_zero('matching.band', self.band)
         if self.samples < 2 * self.splits:

@@ -12,7 +12,8 @@ CLASSES = {'arch': 0.04, 'tented_arch': 0.03, 'left_loop': 0.34, 'right_loop': 0
 
 def rate(estimate, half=0.08, chance=0.5, n=240, n_people=80, p=None, note=''):
     """A rate as the schema asks; without an estimate or a half width it has no interval."""
-    ends = [None, None] if estimate is None or half is None else [max(estimate - half, -1.0), min(estimate + half, 1.0)]
+    ends = [None, None] if estimate is None or half is None else [max(estimate - half, -1.0),
+                                                                  min(estimate + half, 1.0)]
     return {'estimate': estimate, 'interval': ends, 'chance': chance, 'n': n, 'n_people': n_people, 'p': p,
             'note': note}
 
@@ -20,14 +21,17 @@ def rate(estimate, half=0.08, chance=0.5, n=240, n_people=80, p=None, note=''):
 def _attack(name, contrast, people, unit, auc, rng):
     n = SIZES[people] * 2
     k = [('20', 20), ('200', 200), ('50%', n // 2)]
-    top = [{'k': key, 'k_pictures': size, 'hits': round(size * min(auc, 0.95), 1), 'distinct_people': people // 2,
+    top = [{'k': key, 'k_pictures': size, 'hits': round(size * min(auc, 0.95), 1),
+            'distinct_people': people // 2,
             'rate': rate(round(min(auc, 0.95), 3), 0.11, 0.5, n, 2 * people, float(rng.uniform(0.001, 0.3))),
             'binomial_p': float(rng.uniform(1e-5, 0.2))} for key, size in k if size <= n // 2 or key == '50%']
     thousandth = rate(None, None, 0.001, n, 2 * people, None, 'smallest resolvable rate here is 2.1 %')
     return {'attack': name, 'contrast': contrast, 'victim': f'gan_{people}', 'people': people, 'unit': unit,
-            'how': '' if unit == 'picture' else 'mean', 'auc': rate(auc, 0.4 / math.sqrt(people), 0.5, n, 2 * people, 0.004),
+            'how': '' if unit == 'picture' else 'mean', 'auc': rate(auc, 0.4 / math.sqrt(people), 0.5, n,
+                                                                    2 * people, 0.004),
             'tpr_at_fpr_1pct': rate(round(0.01 + max(auc - 0.5, 0) ** 2, 4), 0.01, 0.01, n, 2 * people),
-            'tpr_at_fpr_0_1pct': thousandth, 'balanced_accuracy': rate((auc + 0.5) / 2, 0.06, 0.5, n, 2 * people),
+            'tpr_at_fpr_0_1pct': thousandth, 'balanced_accuracy': rate((auc + 0.5) / 2, 0.06, 0.5, n,
+                                                                       2 * people),
             'top': top, 'max_t_p': 0.012 if auc > 0.65 else 0.41, 'optimistic': False}
 
 
@@ -36,16 +40,19 @@ def _stopping(people, number, reached, rng):
     level = 1.72 - 0.16 * (not reached)
     score = 1 + (level - 1) * (1 - np.exp(-seen / 9000)) + rng.normal(0, 0.012, len(seen))
     auc = 0.5 + 0.2 * np.exp(-((seen - 21000) / 15000.0) ** 2) + rng.normal(0, 0.012, len(seen))
-    trace = [{'images_seen': int(s), 'is_mean': float(i), 'is_std': 0.04, 'frechet': float(60 * math.exp(-s / 9000) + 3),
+    trace = [{'images_seen': int(s), 'is_mean': float(i), 'is_std': 0.04,
+              'frechet': float(60 * math.exp(-s / 9000) + 3),
               'auc': float(a)} for s, i, a in zip(seen, score, auc, strict=True)]
     rules = [('matched IS', 26000, False), ('first', 2000, False), ('last', 40000, False),
              ('nearest Frechet', 38000, False), ('best in hindsight', int(seen[auc.argmax()]), True)]
     by_seen = {point['images_seen']: point['auc'] for point in trace}
-    return {'shadow': f'shadow_{number}', 'victim': f'gan_{people}', 'target': {'is_mean': 1.70, 'is_std': 0.04},
+    return {'shadow': f'shadow_{number}', 'victim': f'gan_{people}',
+            'target': {'is_mean': 1.70, 'is_std': 0.04},
             'trace': trace, 'stopped_at': 26000, 'reached': reached,
             'rules': [{'rule': rule, 'images_seen': at, 'optimistic': lucky,
                        'auc': rate(by_seen[at], None if lucky else 0.07,
-                                   note='chosen with the labels' if lucky else '')} for rule, at, lucky in rules]}
+                                   note='chosen with the labels' if lucky else '')} for rule, at,
+                      lucky in rules]}
 
 
 def _curves(rng):
@@ -54,7 +61,7 @@ def _curves(rng):
         for attack, auc in ATTACKS.items():
             shift = keep * 3.2 * (auc - 0.5)
             members, others = rng.normal(shift, 1, 240), rng.normal(0, 1, 240)
-            cuts = np.sort(np.concatenate([members, others]))[::-1]
+            cuts = np.sort(np.concatenate([members, others]))[::-4]
             roc[f'{attack}/{contrast}'] = {'fpr': [float((others >= c).mean()) for c in cuts],
                                            'tpr': [float((members >= c).mean()) for c in cuts]}
             if attack == 'shadow':
@@ -74,7 +81,7 @@ def _controls(available):
                 'rehearsal': {'auc': rate(0.74, 0.1, p=0.001), 'victim': 'rehearsal_40'},
                 'smallest_detectable': {'auc': rate(0.63, None), 'power': 0.8, 'level': 0.05}}
     if not available:
-        controls['placebo'] = {'not_available': '10 fingers are too few for a placebo group; give --data.reference'}
+        controls['placebo'] = {'not_available': '10 fingers are too few for a placebo; give --data.reference'}
         controls['rehearsal'] = {'not_available': 'no people are left for a rehearsal victim'}
     return controls
 
@@ -82,13 +89,18 @@ def _controls(available):
 def _tables(rng, attacks):
     points = ('training images', 240, 40, 3, 2.61), ('held-out impressions', 240, 40, 2, 2.48), \
         ('unseen fingers', 240, 40, 3, 2.39), ('noise', 240, 0, None, 1.02)
-    table_4_1 = [{'name': name, 'images': images, 'people': people, 'impressions': k, 'is_mean': score, 'is_std': 0.05,
+    table_4_1 = [{'name': name, 'images': images, 'people': people, 'impressions': k, 'is_mean': score,
+                  'is_std': 0.05,
                   'frechet': 0.6 if name != 'noise' else 210.4, 'precision': 0.93, 'recall': 0.88,
-                  'distinct_identities': 61, 'role': 'reference'} for name, images, people, k, score in points]
-    table_4_1 += [{'name': f'{role} {people}', 'images': n, 'people': people, 'impressions': 3, 'is_mean': 1.7,
-                   'is_std': 0.04, 'frechet': 10.6, 'precision': 0.61, 'recall': 0.22, 'distinct_identities': 23,
+                  'distinct_identities': 61, 'role': 'reference'} for name, images, people, k,
+                 score in points]
+    table_4_1 += [{'name': f'{role} {people}', 'images': n, 'people': people, 'impressions': 3,
+                   'is_mean': 1.7,
+                   'is_std': 0.04, 'frechet': 10.6, 'precision': 0.61, 'recall': 0.22,
+                   'distinct_identities': 23,
                    'role': role} for role in ('victim', 'shadow') for people, n in SIZES.items()]
-    tops = {(a['people'], a['contrast']): {cell['k']: {k: v for k, v in cell.items() if k != 'k'} for cell in a['top']}
+    tops = {(a['people'], a['contrast']): {cell['k']: {k: v for k,
+                                                       v in cell.items() if k != 'k'} for cell in a['top']}
             for a in attacks if a['attack'] == 'shadow' and a['unit'] == 'picture'}
     table_5_1 = [{'victim': f'gan_{people}', 'people': people, 'images': n, 'mia': tops[people, 'mia'],
                   'iia': tops[people, 'iia']} for people, n in SIZES.items()]
@@ -96,10 +108,13 @@ def _tables(rng, attacks):
 
 
 def _search():
-    ends = [('complete', 0.19), ('complete', 0.08), ('pruned', 0.41), ('complete', 0.05), ('failed', None), ('pruned', 0.35),
+    ends = [('complete', 0.19), ('complete', 0.08), ('pruned', 0.41), ('complete', 0.05), ('failed', None),
+            ('pruned', 0.35),
             ('complete', 0.12), ('complete', 0.06)]
-    trials = [{'number': i, 'params': {'blocks': 2 + i % 3, 'width': 16 * (1 + i % 2), 'noise': 64, 'lr': 0.0002 * (1 + i)},
-               'value': value, 'images': 16000 if state == 'pruned' else 40000, 'state': state, 'seconds': 41.3 + i}
+    trials = [{'number': i, 'params': {'blocks': 2 + i % 3, 'width': 16 * (1 + i % 2), 'noise': 64,
+                                       'lr': 0.0002 * (1 + i)},
+               'value': value, 'images': 16000 if state == 'pruned' else 40000, 'state': state,
+               'seconds': 41.3 + i}
               for i, (state, value) in enumerate(ends)]
     return {'trials': trials, 'best': 3, 'mode': 'rounds', 'objective': '|IS(shadow) - IS(victim)|'}
 
@@ -114,52 +129,73 @@ def _victims(rng):
 
 
 def _data(synthetic, subject_known):
-    groups = {'members': 40, 'nonmembers': 40, 'scoring': 60, 'placebo': 40, 'rehearsal_in': 40, 'rehearsal_out': 40}
-    return {'name': 'synthetic fingers' if synthetic else 'SOCOFing', 'layout': 'synthetic' if synthetic else 'socofing',
-            'synthetic': synthetic, 'label': 'synthetic stand-in' if synthetic else 'SOCOFing', 'subject_known': subject_known,
-            'n_people': 260, 'n_identities': 520, 'n_images': 2600, 'image_size': [64, 64], 'duplicates_left_out': 2,
+    groups = {'members': 40, 'nonmembers': 40, 'scoring': 60, 'placebo': 40, 'rehearsal_in': 40,
+              'rehearsal_out': 40}
+    return {'name': 'synthetic fingers' if synthetic else 'SOCOFing',
+            'layout': 'synthetic' if synthetic else 'socofing',
+            'synthetic': synthetic, 'label': 'synthetic stand-in' if synthetic else 'SOCOFing',
+            'subject_known': subject_known,
+            'n_people': 260, 'n_identities': 520, 'n_images': 2600, 'image_size': [64, 64],
+            'duplicates_left_out': 2,
             'skipped': [], 'altered_for_iia': not synthetic,
-            'groups': {name: {'people': n, 'identities': 2 * n, 'images': 6 * n} for name, n in groups.items()}}
+            'groups': {name: {'people': n, 'identities': 2 * n, 'images': 6 * n} for name,
+                       n in groups.items()}}
 
 
 def build(seed=0, available=True, synthetic=True, subject_known=True):
     """Results of a made-up desk study; `available=False` leaves placebo and rehearsal out."""
     rng = np.random.default_rng(seed)
     weak = {'mia': 1.0, 'iia': 0.5, 'memorisation': 0.45}
-    attacks = [_attack(name, contrast, people, unit, 0.5 + (auc - 0.5) * weak[contrast] * (1.25 - people / 160), rng)
+    attacks = [_attack(name, contrast, people, unit,
+                       min(0.99, 0.5 + (auc - 0.5) * weak[contrast] * (1.4 - people / 100)), rng)
                for people in SIZES for name, auc in ATTACKS.items() for contrast in weak
                for unit in (('picture', 'subject') if name == 'shadow' else ('picture',))]
     roc, histograms = _curves(rng)
     table_4_1, table_5_1 = _tables(rng, attacks)
-    top = {k: {name: min(1.0, value * f) for name, value in CLASSES.items()} for k, f in (('20', 1.3), ('200', 1.1))}
-    stages = [('data', 4.0, True), ('scorer', 31.5, False), ('victim_40', 122.0, False), ('search', 340.0, False)]
+    top = {k: {name: min(1.0, value * f) for name, value in CLASSES.items()} for k,
+           f in (('20', 1.3), ('200', 1.1))}
+    stages = [('data', 4.0, True), ('scorer', 31.5, False), ('victim_40', 122.0, False),
+              ('search', 340.0, False)]
+    cannot = 'Cannot say, because there is no placebo and no rehearsal for 10 people a side'
     found = 'Found: membership in this generator\'s training set (AUC 0.62-0.80, 80 people)'
     return {
-        'schema_version': 1, 'title': 'What does this fingerprint generator give away?', 'study': 'mia', 'preset': 'desk',
-        'seed': seed, 'config': {'data': {'root': '', 'size': 64}, 'split': {'sizes': [10, 20, 40], 'headline': 40}},
-        'config_hash': '3f9a0c51d2e77b84a1c0', 'fpray_version': '0.1.0', 'created': '2026-01-02T03:04:05+00:00',
-        'verdict': found if available else 'Cannot say, because there is no placebo and no rehearsal for 10 people a side',
-        'summary': ['An attacker who sees only samples ranks a person trained on above another in 71 of 100 pairs.',
+        'schema_version': 1, 'title': 'What does this fingerprint generator give away?', 'study': 'mia',
+        'preset': 'desk',
+        'seed': seed, 'config': {'data': {'root': '', 'size': 64},
+                                 'split': {'sizes': [10, 20, 40], 'headline': 40}},
+        'config_hash': '3f9a0c51d2e77b84a1c0', 'fpray_version': '0.1.0',
+        'created': '2026-01-02T03:04:05+00:00',
+        'verdict': found if available else cannot,
+        'summary': ['An attacker who sees only samples ranks a person trained on first in 71 of 100 pairs.',
                     'The same attack on a placebo stays at chance; on a rehearsal victim it finds the leak.'],
         'warnings': [] if available else ['Fewer than 10 people a side: too few people for a verdict.'],
         'data': _data(synthetic, subject_known), 'epsilon': {
-            'kind': 'log_odds', 'value': 0.62, 'delta': None, 'ceiling': 2.2, 'n_people': 80, 'note': 'No coin per person.'},
+            'kind': 'log_odds', 'value': 0.62, 'delta': None, 'ceiling': 2.2, 'n_people': 80,
+            'note': 'No coin per person.'},
         'threat_models': [{'name': name, 'infers': 'whether a picture or a person was trained on',
-                           'sees': 'the weights' if name == 'white_box' else 'samples only', 'holds': 'query pictures',
+                           'sees': 'the weights' if name == 'white_box' else 'samples only',
+                           'holds': 'query pictures',
                            'source': 'Hayes et al. 2019, LOGAN'} for name in ATTACKS],
         'primary': {'attack': 'shadow', 'contrast': 'mia', 'victim': 'gan_40', 'unit': 'subject',
                     'auc': rate(0.71, 0.09, p=0.001), 'minus_placebo':
-                    rate(0.19, 0.11, 0.0, p=0.002) if available else rate(None, None, 0.0, note='no placebo victim'),
+                    rate(0.19, 0.11, 0.0, p=0.002) if available else rate(None, None, 0.0,
+                                                                          note='no placebo victim'),
                     'threshold': {'value': 0.53, 'source': 'the rehearsal victim'}},
         'controls': _controls(available), 'attacks': attacks, 'table_4_1': table_4_1, 'table_5_1': table_5_1,
-        'sweep': [{'people': a['people'], 'images': SIZES[a['people']], 'attack': a['attack'], 'contrast': a['contrast'],
-                   'auc': a['auc'], 'headline': a['people'] == 40} for a in attacks if a['unit'] == 'picture'],
+        'sweep': [{'people': a['people'], 'images': SIZES[a['people']], 'attack': a['attack'],
+                   'contrast': a['contrast'],
+                   'auc': a['auc'], 'headline': a['people'] == 40}
+                  for a in attacks if a['unit'] == 'picture'],
+        'scoring_network': {'name': 'in-domain classifier', 'classes': 'pattern type', 'n_classes': 5,
+                            'n_samples': 240},
         'stopping': [_stopping(40, i, i < 3, rng) for i in (1, 2, 3)] + [_stopping(10, 1, True, rng)],
         'search': _search(), 'shadows': {'aucs': [rate(v) for v in (0.66, 0.69, 0.68)], 'spread': 0.03},
-        'victims': _victims(rng), 'pattern_shares': {'set': CLASSES, 'top': top}, 'roc': roc, 'histograms': histograms,
+        'victims': _victims(rng), 'pattern_shares': {'set': CLASSES, 'top': top}, 'roc': roc,
+        'histograms': histograms,
         'rerun': {'command': 'python jobs/mia_sweep.py --config runs/3f9a/config.json --store runs',
                   'config_path': 'runs/3f9a/config.json'},
-        'timing': {'wall_s': 612.4, 'stages': [{'name': name, 'key': '0a1b2c3d4e5f60718293', 'seconds': s, 'cached': c}
+        'timing': {'wall_s': 612.4, 'stages': [{'name': name, 'key': '0a1b2c3d4e5f60718293', 'seconds': s,
+                                                'cached': c}
                                                for name, s, c in stages]},
         'environment': {'python': '3.11.2', 'device': 'cpu', 'threads': 1},
     }

@@ -1,0 +1,268 @@
+"""Runs an audit from its configuration to its report, and prints it before it runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fpray import __version__
+from fpray.attacks.black_box import CallableGenerator
+from fpray.data.images import contact_sheet, save_png
+from fpray.data.imageset import ImageSet
+from fpray.distributed.cluster import connect, in_job, require_absolute
+from fpray.distributed.plan import describe, run_plan
+from fpray.errors import UserError
+from fpray.models.config import estimate
+from fpray.reports.html import render, write_figures
+from fpray.reports.results import write_results
+from fpray.store import Event, Store
+from fpray.studies.audit import Plan, plan
+from fpray.studies.config import (
+    AuditConfig,
+    ReportSettings,
+    Settings,
+    desk,
+    for_pictures,
+    with_absolute_paths,
+)
+from fpray.studies.steps import learning_people
+from fpray.tracking import Tracker
+
+TITLE = 'What does this fingerprint generator give away about the people it was trained on?'
+MOST_ACTORS = 8
+SHEET = 24  # highest-scored queries that are shown
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where an audit's results are, and what it says."""
+
+    verdict: str
+    summary: list[str]
+    report: Path
+    results: Path
+    ui: str
+    """Command that opens MLflow's pages on this run; '' where nothing was recorded."""
+
+
+def prepare(config: AuditConfig, settings: Settings) -> tuple[Plan, Settings]:
+    """Makes paths absolute, gives the store its place and lays the plan; runs nothing, writes only an index of files.
+
+    Raises:
+        UserError: a relative path inside a submitted job, a missing folder, an impossible configuration.
+    """
+    where = {'--data.root': config.data.root, '--data.members': config.data.members,
+             '--data.nonmembers': config.data.nonmembers, '--data.reference': config.data.reference,
+             '--victim.samples': config.victim.samples, '--store': settings.store}
+    for flag, path in where.items():
+        require_absolute(path, flag)
+    store = settings.store or (str(Path.home() / 'fpray-runs') if in_job() else 'runs')
+    settings = replace(settings, store=store if '://' in store else os.path.abspath(store))
+    cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'fpray' / 'fingerprints'
+    return plan(with_absolute_paths(config), settings, str(cache)), settings
+
+
+def dry_run(laid: Plan, settings: Settings) -> str:
+    """The plan in words: configuration, stages with their keys and whether they are done, people, networks."""
+    config, store = laid.config, Store(settings.store)
+    rows = describe([laid.numbers], store)
+    lines = ['configuration', json.dumps(asdict(config), indent=1), '', f'seed {laid.seed}, store {settings.store}', '',
+             f'stages ({sum(row["done"] for row in rows)} of {len(rows)} done)']
+    lines += [f'  {"done" if row["done"] else "to do":5}  {row["key"]}  {row["name"]}' for row in rows]
+    split = config.split
+    lines += ['', 'people a group']
+    groups = {'members, the largest size': 'given' if config.owner else max(split.sizes),
+              'nonmembers': 'given' if config.owner else split.nonmembers, 'scoring network': split.scoring,
+              'placebo': split.placebo, 'rehearsal, in and out each': split.rehearsal, 'reference': split.reference}
+    lines += [f'  {name}: {count}' for name, count in groups.items()]
+    if not (config.data.root or config.owner):
+        people = max(split.sizes) + split.nonmembers + learning_people(split)
+        fingers, impressions = config.data.fingers, config.data.impressions + config.data.query_impressions
+        lines.append(f'  pictures to draw: {people} people x {fingers} fingers x {impressions} impressions = '
+                     f'{people * fingers * impressions:,} of {config.data.size} x {config.data.size} px')
+    if not config.owner:
+        lines += [f'  training pictures of {size} people: {size} x fingers x {config.data.impressions}'
+                  for size in split.sizes]
+    lines += ['', 'networks']
+    for name, gan, loop in (('victim', config.victim.gan, config.victim.loop),
+                            ('shadow, before the search', config.shadow.gan, config.shadow.loop)):
+        if gan.generator.family == 'scaled' and (config.data.resize != 'none' or not config.data.root):
+            gan = for_pictures(gan, (config.data.size, config.data.size), 1)
+        found = estimate(gan.generator, gan.discriminator, loop.batch // loop.workers, bool(gan.ema))
+        lines.append(f'  {name}: generator {found.generator:,} parameters, discriminator {found.discriminator:,}, about '
+                     f'{found.memory_bytes / 2**20:,.0f} MiB a worker beside the libraries\' 300')
+    return '\n'.join(lines)
+
+
+def run_audit(config: AuditConfig, settings: Settings, report: ReportSettings = ReportSettings(), *, preset: str = '',
+              command: Sequence[str] = (), ray_address: str = '', show: bool = True) -> Outcome:
+    """Runs an audit to its report; what the store holds already is not run again.
+
+    Args:
+        config: what the numbers depend on.
+        settings: where and how; no number depends on them.
+        report: what the report shows.
+        preset: its name, for the report.
+        command: how it was called, for the report's "how to rerun".
+        ray_address: of a running Ray; '' finds one or starts a local one.
+        show: progress.
+
+    Raises:
+        UserError: the user can mend it; one line.
+    """
+    start = time.monotonic()
+    laid, settings = prepare(config, settings)
+    _check_early(laid, settings)
+    connect({'address': ray_address} if ray_address else None)
+    store = Store(settings.store)
+    seconds: dict[str, tuple[float, bool]] = {}
+    with Tracker.open(settings.store, enabled=settings.mlflow, study='mia', name=f'mia {preset} {laid.hash[:8]}'.strip(),
+                      config=asdict(laid.config), tags={'key': laid.hash, 'preset': preset}) as tracker:
+        run_plan([laid.numbers], store, stage_settings(laid, settings), show=show,
+                 on_event=_both(tracker.on_event, _timer(seconds)))
+        folder = Path(settings.store if '://' not in settings.store else store.cache) / 'reports' / laid.hash
+        results = write_report(laid, store, folder, report, preset, command, time.monotonic() - start, seconds)
+        tracker.finish(_metrics(results), folder)
+        ui = tracker.ui_command()
+    return Outcome(results['verdict'], results['summary'], folder / 'report.html', folder / 'results.json', ui)
+
+
+def stage_settings(laid: Plan, settings: Settings) -> dict[str, Any]:
+    """What the stages are told beside their configuration."""
+    import ray
+
+    actors = settings.actors or min(MOST_ACTORS, max(1, int(ray.cluster_resources().get('CPU', 1))))
+    return {'folders': laid.folders, 'actors': actors, 'checkpoint_seconds': settings.checkpoint_seconds}
+
+
+def audit_generator(sample: Callable[[int, int], Any], members: str, nonmembers: str, *, store: str = 'runs',
+                    config: AuditConfig | None = None, **data: Any) -> Outcome:
+    """Audits any generator that can be called: `audit_generator(sample, 'members/', 'others/', layout='fvc')`.
+
+    Args:
+        sample: sample(n, seed) -> n pictures, (n, C, H, W) or (n, H, W), uint8 or floats in [-1, 1] or [0, 1]; the
+            same for the same n and seed. It never leaves this process.
+        members, nonmembers: folders of pictures that it was and was not trained on.
+        store: folder for the results.
+        config: the rest of the configuration; the preset desk where it is not given.
+        data: fields of the data's configuration, e.g. layout, resize, size, reference.
+
+    Raises:
+        UserError: the generator or the folders do not fit.
+    """
+    base = config or desk()
+    drawn = CallableGenerator(sample).sample(base.victim.draws, 0)
+    path = Path(store).absolute() / 'samples.npy'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, drawn)
+    own = replace(base, data=replace(base.data, members=members, nonmembers=nonmembers, **data),
+                  victim=replace(base.victim, samples=str(path)))
+    return run_audit(own, Settings(store=store))
+
+
+def _check_early(laid: Plan, settings: Settings) -> None:
+    """Faults that need no Ray to be seen: the store must be a folder that can be made."""
+    if '://' in settings.store:
+        return
+    path = Path(settings.store)
+    while not path.exists():
+        path = path.parent
+    if not path.is_dir() or not os.access(path, os.W_OK):
+        raise UserError(f'--store {settings.store}: {path} is no folder that can be written', 'name another folder')
+
+
+def _both(*each: Callable[[Event], None]) -> Callable[[Event], None]:
+    def tell(event: Event) -> None:
+        for one in each:
+            one(event)
+    return tell
+
+
+def _timer(seconds: dict[str, tuple[float, bool]]) -> Callable[[Event], None]:
+    def note(event: Event) -> None:
+        if event.kind in ('done', 'hit'):
+            seconds[event.stage.key] = (event.seconds, event.kind == 'hit')
+    return note
+
+
+def write_report(laid: Plan, store: Store, folder: Path, report: ReportSettings, preset: str, command: Sequence[str],
+                 wall_s: float, seconds: Mapping[str, tuple[float, bool]]) -> dict[str, Any]:
+    """results.json, report.html, config.json and figures/ in a folder, from what the store holds; computes nothing new."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / 'config.json').write_text(json.dumps(asdict(laid.config), indent=1) + '\n')
+    body = json.loads((store.folder(laid.numbers) / 'numbers.json').read_text())
+    stages = [{'name': row['name'], 'key': row['key'], 'seconds': seconds.get(row['key'], (0.0, True))[0],
+               'cached': seconds.get(row['key'], (0.0, True))[1]} for row in describe([laid.numbers], store)]
+    manifest = store.manifest(laid.numbers)
+    results = write_results({
+        'schema_version': 1, 'title': TITLE, 'study': 'mia', 'preset': preset, 'seed': laid.seed,
+        'config': asdict(laid.config), 'config_hash': laid.hash, 'fpray_version': __version__,
+        'created': time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()), **body,
+        'rerun': {'command': shlex.join(command) or 'python jobs/mia_sweep.py --config config.json',
+                  'config_path': str(folder / 'config.json')},
+        'timing': {'wall_s': wall_s, 'stages': stages},
+        'environment': {'packages': manifest['packages'], 'python': manifest['python'], 'git': manifest['git'],
+                        'device': manifest['device'], 'platform': platform.platform(), 'cpus': os.cpu_count()},
+    }, folder / 'results.json')
+    images = report_images(laid, store, folder / 'images', report.show_images or results['data']['synthetic'])
+    (folder / 'report.html').write_text(render(results, images, report.show_images), encoding='utf-8')
+    write_figures(results, folder / 'figures')
+    return results
+
+
+def report_images(laid: Plan, store: Store, folder: Path, people_too: bool) -> dict[str, Path]:
+    """Contact sheets by the report's keys; those that show people only where asked for, or where nobody is real."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stages = {stage.name: stage for stage in laid.stages}
+    found = {}
+    for name, stage in stages.items():
+        grid = store.folder(stage) / 'grid.png'
+        if name.split('/')[0] in ('victim', 'shadow') and grid.exists():
+            found[f'grid/{name}'] = grid
+        if name.startswith('samples/') and f'victim/{name.split("/")[1]}' not in stages:
+            pixels = np.load(store.folder(stage) / 'samples.npy', mmap_mode='r')[:SHEET]
+            save_png(contact_sheet(np.asarray(pixels), 8), folder / 'owner.png')
+            found['grid/victim/owner'] = folder / 'owner.png'
+    if people_too:
+        found |= _sheets_of_people(laid, store, folder)
+    return found
+
+
+def _sheets_of_people(laid: Plan, store: Store, folder: Path) -> dict[str, Path]:
+    """Pictures of the set, and the highest-scored queries with the members marked (Fig. 5.2)."""
+    import pandas as pd
+
+    stages = {stage.name: stage for stage in laid.stages}
+    everyone = ImageSet.load(store.folder(stages['pictures']))
+    headline = laid.numbers.config['headline']
+    scores = pd.read_parquet(store.folder(stages[f'attack/{headline}']) / 'scores.parquet')
+    found = {'grid/real': folder / 'set.png'}
+    step = max(1, len(everyone) // SHEET)
+    save_png(contact_sheet(np.asarray(everyone.pixels[::step][:SHEET]), 8), found['grid/real'])
+    for contrast, label in (('mia', 'is_member'), ('iia', 'is_member_identity')):
+        mine = scores[(scores['attack'] == 'shadow') & (scores['replicate'] == '') & (scores['contrast'] == contrast)]
+        top = mine.sort_values(['score', 'image_id'], ascending=[False, True]).head(SHEET)
+        if len(top):
+            found[f'top/{contrast}'] = folder / f'top-{contrast}.png'
+            save_png(contact_sheet(np.asarray(everyone.pixels[top['row'].to_numpy()]), 8,
+                                   marked=top[label].to_numpy(bool)), found[f'top/{contrast}'])
+    return found
+
+
+def _metrics(results: Mapping[str, Any]) -> dict[str, float]:
+    """The few numbers that MLflow's table of runs compares."""
+    primary, controls = results['primary'], results['controls']
+    rates = {'auc': primary['auc'], 'auc_minus_placebo': primary['minus_placebo'],
+             **{name: control.get('auc') for name, control in controls.items()}}
+    found = {name: rate['estimate'] for name, rate in rates.items() if rate and rate['estimate'] is not None}
+    low, high = primary['auc']['interval']
+    return found | {k: v for k, v in (('auc_low', low), ('auc_high', high)) if v is not None}

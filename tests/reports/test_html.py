@@ -1,0 +1,150 @@
+"""report.html: whole, self-contained, honest."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from fpray.errors import UserError
+from fpray.reports import html, results
+
+PNG = b'\x89PNG\r\n\x1a\n' + bytes(8)
+SECTIONS = ('meaning', 'threat', 'controls', 'table-5-1', 'table-4-1', 'sweep', 'curves', 'stopping',
+            'search', 'pictures', 'patterns', 'not-found', 'rerun', 'glossary')
+FETCHED = {'src', 'href', 'xlink:href', 'data', 'poster', 'srcset', 'action'}
+VOID = {'meta', 'img', 'br', 'link', 'input', 'hr'}
+
+
+class Page(HTMLParser):
+    """Collects ids, addresses, section texts and rates; fails on a tag that is closed out of order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.ids, self.addresses, self.sections, self.rates = [], [], [], [], []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.ids += [attributes['id']] if 'id' in attributes else []
+        self.addresses += [v for k, v in attributes.items() if k in FETCHED]
+        if tag == 'section':
+            self.sections.append('')
+        if attributes.get('class') == 'rate':
+            self.rates.append('')
+            self.open.append('rate')
+        elif tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.addresses += [v for k, v in attributes if k in FETCHED]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() in (tag, 'rate')
+
+    def handle_data(self, text):
+        if 'section' in self.open:
+            self.sections[-1] += text
+        if 'rate' in self.open:
+            self.rates[-1] += text
+
+
+@pytest.mark.parametrize('variant', [{}, {'available': False}, {'synthetic': False, 'subject_known': False}])
+def test_the_report_is_whole_and_fetches_nothing(make_results, variant):
+    text = html.render(results.plain(make_results(**variant)), {'grid/victim/gan_40': PNG})
+    page = Page(text)
+    assert {*SECTIONS, 'result'} <= set(page.ids) and len(page.ids) == len(set(page.ids))
+    assert all(a.startswith(('#', 'data:image/')) for a in page.addresses)
+    assert {a[1:] for a in page.addresses if a.startswith('#')} <= set(page.ids)
+    assert '://' not in text and '@import' not in text and 'url(' not in text and '<script' not in text
+    assert 'prefers-color-scheme' in text and '@media print' in text and 'width=device-width' in text
+
+
+def test_every_rate_shows_interval_chance_n_and_people(make_results):
+    page = Page(html.render(results.plain(make_results())))
+    assert len(page.rates) > 250
+    for rate in page.rates:
+        assert re.search(r'chance\s\S+ · n\s[\d,]+ · [\d,]+\speople', rate.replace('\xa0', ' '))
+        assert '[' in rate or 'no\xa0interval' in rate or 'not available' in rate
+
+
+def test_the_label_stands_on_every_section_and_the_head(make_results):
+    text = html.render(results.plain(make_results()))
+    page = Page(text)
+    assert len(page.sections) == len(SECTIONS)
+    assert all(section.count('synthetic stand-in') >= 2 for section in page.sections)
+    assert text[:text.index('<section')].count('synthetic stand-in') >= 2
+    assert '· synthetic stand-in</title>' in text
+    real = html.render(results.plain(make_results(synthetic=False)))
+    assert 'synthetic stand-in' not in real
+
+
+@pytest.mark.parametrize(('verdict', 'shown', 'kept_out'), [
+    ('Found: members (AUC 0.62-0.80, 80 people)', 'whose fingerprints', 'look exactly like this page'),
+    ('Found: leak or capture difference; this audit cannot separate them (AUC 0.6-0.8, 80 people)',
+     'tells the two folders apart', 'whose fingerprints'),
+    ('Not found by these attacks; they would have shown AUC >= 0.63 in 4 of 5 such audits',
+     'look exactly like this page', 'whose fingerprints'),
+    ('Cannot say, because there is no placebo', 'no verdict is drawn', 'whose fingerprints')])
+def test_the_words_follow_the_verdict(make_results, verdict, shown, kept_out):
+    study = make_results()
+    study['verdict'] = verdict
+    text = ' '.join(html.render(results.plain(study)).split())
+    assert shown in text and kept_out not in text
+    heading = re.sub(r'<[^>]+>', '', re.search(r'<h1>(.*?)</h1>', text).group(1))
+    assert heading.replace('&gt;', '>').startswith(verdict.split(':')[0].split(',')[0][:9])
+
+
+def test_published_numbers_stand_beside_ours(make_results):
+    text = html.render(results.plain(make_results())).replace('\xa0', ' ')
+    words = re.sub(r'\s+', ' ', re.sub(r'<[^>]+>', '', text))
+    assert '14/20' in words and '0.70 · binomial p = 0.058' in words and '1,639.20 ± 7.92' in words
+    assert 'cannot exceed the number of classes' in words and '19/20' in words
+    assert 'tells 5 classes apart (pattern type), so no score can exceed 5' in words
+
+
+def test_negative_results_are_listed(make_results):
+    study = results.plain(make_results(available=False))
+    kinds = {row['kind'] for row in html.negatives(study)}
+    assert kinds == {'Not told from chance', 'Not resolvable', 'Not available', 'Never matched',
+                     'Trial pruned',
+                     'Trial failed'}
+    nearest = [r for r in html.negatives(study) if r['what'].startswith('nearest, MIA')]
+    assert len(nearest) == 3 and all(r['rate'] for r in nearest)
+    assert not [r for r in html.negatives(study) if r['what'].startswith('white box, MIA')]
+
+
+def test_pictures_of_people_need_leave(make_results):
+    images = {'grid/victim/gan_40': PNG, 'top/mia': PNG, 'grid/real': PNG}
+    real, standin = results.plain(make_results(synthetic=False)), results.plain(make_results())
+    assert html.render(real, images).count('data:image/png') == 1
+    assert html.render(real, images, show_images=True).count('data:image/png') == 3
+    assert html.render(standin, images).count('data:image/png') == 3
+
+
+def test_pictures_come_from_paths_too_and_others_are_refused(make_results, tmp_path):
+    (tmp_path / 'grid.png').write_bytes(PNG)
+    study = results.plain(make_results())
+    assert 'data:image/png;base64,iVBOR' in html.render(study, {'grid/victim/a': tmp_path / 'grid.png'})
+    with pytest.raises(UserError, match='cannot read the picture'):
+        html.render(study, {'grid/victim/a': tmp_path / 'gone.png'})
+    with pytest.raises(UserError, match='neither PNG nor JPEG'):
+        html.render(study, {'grid/victim/a': b'GIF89a'})
+
+
+def test_words_of_the_user_cannot_break_the_page(make_results):
+    study = make_results()
+    study['data']['name'] = study['title'] = '<script>alert(1)</script>'
+    study['data']['label'] = '"; } </style><script>alert(2)</script>'
+    text = html.render(results.plain(study))
+    assert '<script' not in text and text.count('</style>') == 1
+
+
+def test_a_bare_audit_of_an_owners_generator_renders(make_results):
+    bare = make_results(available=False)
+    bare.update(search=None, pattern_shares=None, epsilon=None, stopping=[], sweep=[], victims=[], roc={},
+                histograms={}, table_5_1=[], attacks=[], shadows={'aucs': [], 'spread': None})
+    for control in ('pictures_alone', 'smallest_detectable'):
+        bare['controls'][control] = {'not_available': 'too few people'}
+    page = Page(html.render(results.plain(bare)))
+    assert len(page.sections) == len(SECTIONS)
