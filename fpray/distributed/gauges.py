@@ -8,13 +8,13 @@ from typing import Any
 import ray
 from ray.util import metrics
 
-# name: (meaning and unit, tags)
+# name: (meaning and unit, tags); Ray takes ASCII alone
 GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     'fpray_images_seen': ('Training images seen so far', ('stage', 'trial')),
     'fpray_images_per_second': ('Training speed, images/s over all workers', ('stage', 'trial')),
     'fpray_loss': ('Loss at the last report', ('stage', 'trial', 'loss')),
     'fpray_inception_score': ('Inception Score by the in-domain scoring network', ('stage', 'trial')),
-    'fpray_frechet_distance': ('Fréchet distance on the scoring network\'s features', ('stage', 'trial')),
+    'fpray_frechet_distance': ('Frechet distance on the scoring network\'s features', ('stage', 'trial')),
     'fpray_auc': ('AUC of an attack, members against non-members', ('stage', 'attack')),
     'fpray_queries_seen': ('Queries scored so far', ('stage',)),
     'fpray_queries_per_second': ('Scoring speed, queries/s over all actors', ('stage',)),

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ray import tune
+from ray import PlacementGroupID, tune
 from ray.tune.search import Searcher
+from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 
 from fpray.distributed.plan import Reporter
 from fpray.errors import UserError
@@ -404,7 +405,9 @@ class _Runner:
     def __init__(self, run_trial: RunTrial, config: SearchConfig, budget: int, context: Context,
                  resources: dict[str, float]) -> None:
         self.run_trial, self.config, self.budget, self.context = run_trial, config, budget, context
-        self.resources = resources
+        # Tune's placement groups outlive a killed stage and hold its CPUs while the job lives. An amount of memory
+        # that only this stage asks for (1-2 MB) marks them, so that its next attempt can free them.
+        self.resources = {**resources, 'memory': float(2**20 + int(context.key[:5], 36) % 2**20)}
         self.rung = max(1, round(budget * config.rung))
         images = config.trials * self.rung + _kept(config.trials, config) * (budget - self.rung)
         context.progress(0, images, 'images')  # at most; the trials themselves say how far they are
@@ -414,6 +417,7 @@ class _Runner:
         proposals = _Proposals(_Rounds(space, self.config, self.budget), self.context.scratch)
         proposals.skip_kept()
         if not proposals.rounds.done:
+            self._free_left_behind()
             run_trial, context, maximise = self.run_trial, self.context, self.config.maximise
 
             def trial(given: dict[str, Any]) -> None:
@@ -435,6 +439,7 @@ class _Runner:
                 job = _Job(number, {name: given[name] for name in names}, until)
                 _report(_do(job, run_trial, context), maximise)
 
+        self._free_left_behind()
         folder = f'{self._storage()}/async'
         if tune.Tuner.can_restore(folder):
             resources = tune.with_resources(trial, self.resources)
@@ -462,6 +467,12 @@ class _Runner:
         scheduler = ASHAScheduler(time_attr='budget', metric='loss', mode='min', max_t=self.budget + 1,
                                   grace_period=self.rung, reduction_factor=factor)
         return tune.TuneConfig(search_alg=proposals, scheduler=scheduler, num_samples=self.config.trials)
+
+    def _free_left_behind(self) -> None:
+        for identity, group in placement_group_table().items():
+            marked = any(bundle.get('memory') == self.resources['memory'] for bundle in group['bundles'].values())
+            if marked and group['state'] != 'REMOVED':
+                remove_placement_group(PlacementGroup(PlacementGroupID.from_hex(identity)))
 
     def _storage(self) -> str:
         return f'{self.context.scratch_uri or self.context.scratch}/tune'

@@ -9,9 +9,7 @@ from fpray.metrics.people import Array
 _BLOCK = 1_024  # rows at a time in blocked distances
 
 
-def inception_score(
-    logits: npt.ArrayLike, splits: int = 10, shuffle_seed: int | None = 2020
-) -> tuple[float, float]:
+def inception_score(logits: npt.ArrayLike, splits: int = 10, shuffle_seed: int | None = 2020) -> tuple[float, float]:
     """Inception Score (Salimans et al. 2016; thesis 4.1.1): exp E KL(p(y|x) || p(y)), mean and deviation over
     splits.
 

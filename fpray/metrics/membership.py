@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # The column that is the positive side of each contrast.
 LABELS = {'mia': 'is_member', 'iia': 'is_member_subject', 'memorisation': 'is_member'}
 BOOTSTRAPS = 1_000
+VICTIMS = 3  # that words about more than one model file need
 RESOLVABLE = 5  # false positives, and people behind them, that an FPR needs
 _CHUNK = 128  # draws at a time: 4,000 scores stay in the processor's cache
 
@@ -149,6 +150,28 @@ def _edge_halves(
     return float(np.hypot(a - low_a, high_b - b)), float(np.hypot(high_a - a, b - low_b))
 
 
+def over_victims(rates: Sequence[Rate], level: float = 0.95) -> Rate:
+    """Mean of one rate over victims with new seeds and new member draws, with a t interval over the victims.
+
+    Words about a training-set size, a recipe or a defence stand on this, and need at least three victims.
+
+    Args:
+        rates: the same rate of each victim; those without an estimate are left out.
+
+    Returns:
+        Rate whose `n` and `n_people` are summed; with under three victims no interval, and the note 'this run'.
+    """
+    values = np.asarray([r.estimate for r in rates if r.estimate is not None], np.float64)
+    if not len(values):
+        return Rate(None, (None, None), rates[0].chance, 0, 0, note='no victim has an estimate')
+    n, n_people = sum(r.n for r in rates), sum(r.n_people for r in rates)
+    mean, chance = float(values.mean()), rates[0].chance
+    if len(values) < VICTIMS:
+        return Rate(mean, (None, None), chance, n, n_people, note=f'this run: {len(values)} of {VICTIMS} victims')
+    half = float(stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    return Rate(mean, (mean - half, mean + half), chance, n, n_people, note=f'over {len(values)} victims')
+
+
 def _placements(data: Sample, score: Array) -> tuple[float, Array]:
     """AUC, and each person's summed placement values less the AUC, (2, people): negative, positive side."""
     within = np.empty(len(score))
@@ -195,10 +218,9 @@ def _half_width(data: Sample, residual: Array, level: float) -> float | None:
     variance = positive + negative + shared
     if variance <= 1e-15:
         return None
-    if data.both.any():
+    df = variance**2 / (positive**2 / (k1 - 1) + negative**2 / (k0 - 1))
+    if data.both.any():  # the two sides are no independent parts then
         df = min(k0, k1) - 1.0
-    else:
-        df = variance**2 / (positive**2 / (k1 - 1) + negative**2 / (k0 - 1))
     return float(stats.t.ppf((1 + level) / 2, df) * np.sqrt(variance))
 
 
@@ -239,9 +261,7 @@ def bootstrap(
     return np.concatenate(out)
 
 
-def smallest_resolvable_fpr(
-    score: npt.ArrayLike, label: npt.ArrayLike, person: npt.ArrayLike
-) -> float | None:
+def smallest_resolvable_fpr(score: npt.ArrayLike, label: npt.ArrayLike, person: npt.ArrayLike) -> float | None:
     """The smallest FPR with 5 false positives or more, from 5 people or more; None where there is none."""
     data = sample(score, label, person)
     negative, code = data.score[~data.label], data.code[~data.label]
@@ -263,8 +283,8 @@ def tpr_at_fpr(
     """True-positive rate at a false-positive rate, where the people can resolve it.
 
     With k = floor(fpr x negatives): the share of positives above the k-th negative, linear through ties. (The
-    curve's other end at k false positives, just above the next negative, is (k + 1) / (k fpr)-fold above
-    chance under the null.) The interval is a bootstrap over people, p a permutation of people.
+    curve's other end at k false positives, just above the next negative, is (k + 1) / k times chance under the
+    null.) The interval is a bootstrap over people, p a permutation of people.
 
     Args:
         score, label, person: (n,) each, see `people.sample`.
@@ -462,9 +482,9 @@ def _interpolate(x: npt.NDArray[np.float32], y: npt.NDArray[np.float32], limit: 
 def _percentiles(drawn: Array, estimate: float, data: Sample, edge_people: float = 0) -> Interval:
     """95 % bootstrap interval around `estimate`: percentiles, expanded for few people (Hesterberg 2015).
 
-    With k people on the smaller side the tails are those of the normal at sqrt(k / (k - 1)) t[k - 1]: plain
-    percentiles are too narrow, at 10 people a side they left out a true 0.5 in 9.5 % of audits. At 0 or 1, where
-    no draw varies, the bound is the exact one of `edge_people`, if given.
+    With k people on the smaller side the tails are the normal's beyond sqrt(k / (k - 1)) t[k - 1]: plain percentiles
+    are too narrow, at 10 people a side they left out a true 0.5 in 9.5 % of audits. At 0 or 1, where no draw
+    varies, the bound is the exact one of `edge_people`, if given.
     """
     k = min(data.people)
     if k < 2:

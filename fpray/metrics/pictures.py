@@ -116,9 +116,7 @@ def _classifier(data: Sample, inputs: Array, sides: npt.NDArray[np.float32], fol
     return Rate(area, interval, 0.5, len(data.score), len(data.names), people.tail(area, permuted), note)
 
 
-def _cross_fit(
-    data: Sample, inputs: Array, folds: int, seed: int
-) -> tuple[list[Array], list[npt.NDArray[np.bool_]]]:
+def _cross_fit(data: Sample, inputs: Array, folds: int, seed: int) -> tuple[list[Array], list[npt.NDArray[np.bool_]]]:
     """For each fold the matrix (d, n) that makes ridge weights of centred labels, and its test rows (n,)."""
     fold = np.random.default_rng(seed).permutation(len(data.names)) % min(folds, len(data.names))
     weights, tests = [], []

@@ -1,5 +1,6 @@
 """The one sentence that a release is signed on: found, not found by these attacks, or cannot say."""
 
+import math
 from collections.abc import Sequence
 
 from fpray.metrics.rate import Rate
@@ -30,7 +31,7 @@ def verdict(
         minus_placebo: AUC of the attack minus AUC of the placebo's, paired by person; None where there is no
             placebo.
         positive_control: AUC of the same attack on the rehearsal victim; None where there is none.
-        detectable: `people.smallest_detectable` of the primary endpoint.
+        detectable: `people.smallest_detectable` of the primary endpoint, given the placebo's scores too.
         n_people: members, non-members.
         drawn_by_us: the product itself drew membership, by person, at random.
         randomised_by_owner: the owner states that the draw was random.
@@ -71,10 +72,8 @@ def _sentence(
         return f'Found: {"a leak of membership" if randomised else unclear} ({numbers}).'
     if detectable.estimate is None:
         return f'Cannot say, because no leak, however large, would have shown with these people ({numbers}).'
-    return (
-        f'Not found by these attacks; they would have shown AUC >= {detectable.estimate:.2f} '
-        f'in 4 of 5 such audits ({numbers}).'
-    )
+    shown = math.ceil(detectable.estimate * 100) / 100
+    return f'Not found by these attacks; they would have shown AUC >= {shown:.2f} in 4 of 5 such audits ({numbers}).'
 
 
 def _numbers(rate: Rate) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -261,7 +262,8 @@ class _Study:
         if split.altered:
             found.append('IIA asks about altered versions of the trained pictures, the same alterations on both sides')
         if self.everyone.meta.get('stand_in'):
-            found.append('scoring network, placebo and rehearsal learn from the synthetic stand-in: the set has too few people')
+            found.append('scoring network, placebo and rehearsal learn from the synthetic stand-in: '
+                         'the set has too few people')
         elif split.borrowed:
             found.append(f'other people (--data.reference) fill the groups {", ".join(split.borrowed)}')
         return found
@@ -392,7 +394,8 @@ class _Study:
         rows = [{'rule': 'matched IS', 'images_seen': shadow['stopped_at'], 'auc': self.auc(own, 'mia'),
                  'optimistic': False}]
         for name, rule in (('first', 'first'), ('last', 'last'), ('nearest Frechet', 'nearest_frechet')):
-            at = min(along, key=lambda images, rule=rule: abs(images - shadow['rules'][rule]))
+            goal = shadow['rules'][rule]
+            at = min(along, key=partial(_distance, goal))
             rows.append({'rule': name, 'images_seen': at, 'auc': along[at], 'optimistic': False})
         best = max(along, key=lambda images: along[images].estimate or 0)
         hindsight = replace(along[best], interval=(None, None), note='chosen by the labels: optimistic, no interval')
@@ -494,6 +497,10 @@ def _point(point: Mapping[str, Any], along: Mapping[int, Rate]) -> dict[str, Any
     rate = along.get(point['images_seen'])
     return {**{key: point[key] for key in ('images_seen', 'is_mean', 'is_std', 'frechet')},
             'auc': None if rate is None else rate.estimate}
+
+
+def _distance(goal: int, images: int) -> int:
+    return abs(images - goal)
 
 
 def _shares(found: np.ndarray, kinds: list[str]) -> dict[str, float]:

@@ -67,9 +67,9 @@ def _presets_help(presets: Mapping[str, Callable[[], Any]]) -> str:
         '\n--config FILE starts from a saved configuration instead.'
 
 
-def _flags(kind: type, config: Any, rest: Sequence[str], description: str) -> Any:
+def _flags(kind: Any, config: Any, rest: Sequence[str], description: str) -> Any:
     """The rest of the command line over a configuration, by tyro; its boxed complaints become one line."""
-    whole = Annotated[kind, tyro.conf.arg(name='')]  # type: ignore[valid-type]
+    whole = Annotated[kind, tyro.conf.arg(name='')]
 
     @dataclass(frozen=True)
     class Flags:
@@ -97,8 +97,8 @@ def _one_line(box: str) -> str:
     """The words of a boxed complaint, up to where it goes on to list similar flags."""
     words = ' '.join(re.sub(r'[─-╿]+', ' ', box).split())
     words = re.sub(r'^(Parsing error|Unrecognized options|Required options|Invalid input)\s*', '', words)
-    return re.split(r'\s+(?:Perhaps you meant|Similar|Full helptext|For full helptext|In \S+ --help)', words)[0][:300].strip() \
-        or 'the command line cannot be read'
+    asides = r'\s+(?:Perhaps you meant|Similar|Argument helptext|Full helptext|For full helptext|In \S+ --help)'
+    return re.split(asides, words)[0][:300].strip() or 'the command line cannot be read'
 
 
 def _read(path: Path) -> dict[str, Any]:

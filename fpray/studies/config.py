@@ -281,7 +281,8 @@ def with_absolute_paths(config: AuditConfig) -> AuditConfig:
     def full(path: str) -> str:
         return os.path.abspath(path) if path and '://' not in path else path
 
-    data: dict[str, Any] = {name: full(getattr(config.data, name)) for name in ('root', 'members', 'nonmembers', 'reference')}
+    names = ('root', 'members', 'nonmembers', 'reference')
+    data: dict[str, Any] = {name: full(getattr(config.data, name)) for name in names}
     return replace(config, data=replace(config.data, **data),
                    victim=replace(config.victim, samples=full(config.victim.samples)))
 

@@ -103,7 +103,7 @@ def dry_run(laid: Plan, settings: Settings) -> str:
     return '\n'.join(lines)
 
 
-def run_audit(config: AuditConfig, settings: Settings, report: ReportSettings = ReportSettings(), *, preset: str = '',
+def run_audit(config: AuditConfig, settings: Settings, report: ReportSettings | None = None, *, preset: str = '',
               command: Sequence[str] = (), ray_address: str = '', show: bool = True) -> Outcome:
     """Runs an audit to its report; what the store holds already is not run again.
 
@@ -119,7 +119,7 @@ def run_audit(config: AuditConfig, settings: Settings, report: ReportSettings = 
     Raises:
         UserError: the user can mend it; one line.
     """
-    start = time.monotonic()
+    start, report = time.monotonic(), report or ReportSettings()
     laid, settings = prepare(config, settings)
     _check_early(laid, settings)
     connect({'address': ray_address} if ray_address else None)

@@ -84,8 +84,8 @@ def pictures(context: Context) -> None:
         parts['set'] = stand_in(config.seed, people, data.fingers, impressions, (data.size, data.size), data.ppi, context)
     everyone = _one_set(parts, config, context.scratch)
     if 'reference' not in parts and not everyone.meta['synthetic'] and (need := _people_missing(everyone, config)):
-        size = everyone.pixels.shape[2:]
-        parts['reference'] = _strangers(stand_in(config.seed, need, data.fingers, impressions, size, 0, context),
+        _, _, height, width = everyone.pixels.shape
+        parts['reference'] = _strangers(stand_in(config.seed, need, data.fingers, impressions, (height, width), 0, context),
                                         everyone.pixels.shape[1])
         everyone = replace(_one_set(parts, config, context.scratch), meta={**everyone.meta, 'stand_in': True})
     everyone.save(context.out)
@@ -176,8 +176,8 @@ def scorer(context: Context) -> None:
     everyone, split = ImageSet.load(context.inputs['pictures']), read_split(context.inputs['people'])
     kind, classes, labels = class_labels(everyone.records, split, config, context.config['seed'])
     np.savez(context.out / 'labels.npz', **labels)
-    channels, *image = everyone.pixels.shape[1:]
-    network = replace(config.network.scorer, image=tuple(image), channels=channels, classes=len(classes))
+    image, channels = _picture_form(context.inputs['pictures'])
+    network = replace(config.network.scorer, image=image, channels=channels, classes=len(classes))
     task = ScorerTask(str(context.inputs['pictures']), str(context.out / 'labels.npz'),
                       replace(config.network, scorer=network), config.loop, tuple(classes), kind, context.config['seed'])
     fit(task, config.loop, context.config['seed'], context)
@@ -209,7 +209,7 @@ def class_labels(records: pd.DataFrame, split: Split, config: studies.ScoringCon
     rows = {finger: [*split.trained[finger], *split.unseen.get(finger, [])] for finger in fingers}
     known = {kind: records[kind].iloc[[r[0] for r in rows.values()]].replace('', np.nan).nunique()
              for kind in ('pattern', 'position')}
-    kind = config.classes
+    kind: str = config.classes
     if kind == 'auto':
         kind = next((name for name, count in known.items() if count > 1), 'identity')
     names = records[kind].astype(str).to_numpy()
@@ -301,7 +301,7 @@ def trial_gan(base: GanConfig, params: Mapping[str, Any]) -> GanConfig:
 def space(config: studies.SearchConfig) -> Space:
     """The search space as the search takes it."""
     choices = {name: Choice(getattr(config, name)) for name in ('blocks', 'width', 'noise', 'batch')}
-    rates = {name: Float(*getattr(config, name), log=True) for name in ('lr_g', 'lr_d')}
+    rates = {name: Float(low, high, log=True) for name, (low, high) in (('lr_g', config.lr_g), ('lr_d', config.lr_d))}
     return {**choices, **rates, 'smoothing': Float(*config.smoothing)}
 
 
@@ -473,8 +473,9 @@ def quality(context: Context) -> None:
     config, matching = context.config, context.config['matching']
     everyone, split = ImageSet.load(context.inputs['pictures']), read_split(context.inputs['people'])
     network, rng = load_scorer(context.inputs['scorer']), np.random.default_rng([config['seed']])
-    sets = {name: (role, people, everyone.pixels[rows], k) for name, role, people, rows, k in
-            _reference_rows(split, config['headline'])}
+    sets: dict[str, tuple[str, int, np.ndarray, int | None]] = {
+        name: (role, people, everyone.pixels[rows], k)
+        for name, role, people, rows, k in _reference_rows(split, config['headline'])}
     for name in (n for n in context.inputs if n.startswith('samples')):
         pixels = np.load(context.inputs[name] / 'samples.npy', mmap_mode='r')[:matching.samples]
         victim = name.removeprefix('samples/')

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from fpray.data.images import to_uint8
 from fpray.errors import UserError
@@ -295,7 +296,8 @@ class GanLearner:
         """The average moves towards the generator; BatchNorm's statistics, averages already, are taken
         over.
         """
-        torch._foreach_lerp_(list(average.parameters()), list(self.generator.parameters()), 1 - self.config.ema)
+        move = get_ema_multi_avg_fn(self.config.ema)
+        move(list(average.parameters()), list(self.generator.parameters()), 0)
         for kept, new in zip(average.buffers(), self.generator.buffers(), strict=True):
             kept.copy_(new)
 
@@ -343,16 +345,9 @@ def sample(generator: Generator, n: int, seed: int, batch: int = 64, threads: in
     pictures = np.empty((n, config.channels, *config.image), dtype=np.uint8)
     with asked(generator, threads) as device:
         for first in range(0, n, batch):
-            latent = np.stack(
-                [
-                    np.random.default_rng([seed, SAMPLES, first + row]).standard_normal(
-                        config.noise, dtype=np.float32
-                    )
-                    for row in range(batch)
-                ]
-            )
+            latent = _latent(seed, range(first, first + batch), config.noise)
             try:
-                drawn = to_uint8(generator(torch.from_numpy(latent).to(device)))
+                drawn = to_uint8(generator(latent.to(device)))
             except ValueError as fault:
                 raise UserError(
                     'the generator draws pictures that are not finite: its training diverged',
@@ -383,6 +378,14 @@ def score(discriminator: Discriminator, pixels: np.ndarray, batch: int = 64, thr
         for first, part in padded(pixels, batch, device):
             scores[first : first + batch] = discriminator(part)[: len(pixels) - first].double().cpu().numpy()
     return scores
+
+
+def _latent(seed: int, indices: range, length: int) -> Tensor:
+    """(len(indices), length) standard normal noise, each row drawn from (seed, its index)."""
+    rows = [
+        np.random.default_rng([seed, SAMPLES, index]).standard_normal(length, dtype=np.float32) for index in indices
+    ]
+    return torch.from_numpy(np.stack(rows))
 
 
 @contextmanager
