@@ -2,10 +2,11 @@
 
     python benchmarks/scoring.py [--pictures 20000 --stages 6 --repeats 3]
 
-Scoring: one discriminator and one memory-mapped file of 64-px pictures, one thread a process; the scores must be
-equal to the bit. Plan: as many equal stages, each scoring a part of the file, one at a time, so that all that differs
-from the plain loop is Ray, the store and the start of a worker; goal: under 5 % more time. Rounds are interleaved, so
-that a busy machine slows all alike. The local Ray is started before, by itself, and ends with the run.
+Scoring: one discriminator and one memory-mapped file of 64-px pictures, one thread a process; the scores must
+be equal to the bit. Plan: equal stages, one at a time, each scoring a part of the file, so that all that differs
+from the plain loop is Ray, the store and, in the first round, the start of a worker; goal: under 5 % more time.
+Rounds are interleaved, so that a busy machine slows all alike. The local Ray is started by this run and ends with
+it.
 """
 
 import json
@@ -16,6 +17,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import TypeVar
 
 import numpy as np
 import ray
@@ -29,6 +31,8 @@ from fpray.distributed.score import Scorer, score
 from fpray.models.config import DiscriminatorConfig
 from fpray.models.gan import build_discriminator
 from fpray.store import Context, Resources, Stage, Store
+
+T = TypeVar('T')
 
 CPUS = 2
 BLOCK = 1024  # rows a plain loop takes from the file at a time, as an actor does
@@ -87,7 +91,7 @@ def loop(folder: Path, options: Options) -> None:
         np.save(folder / f'loop-{i}.npy', plain(folder, slice(*rows)))
 
 
-def timed(method: Callable[[], object]) -> tuple[float, object]:
+def timed(method: Callable[[], T]) -> tuple[float, T]:
     """Seconds, and what the method returned."""
     start = time.perf_counter()
     result = method()

@@ -25,6 +25,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -215,6 +216,7 @@ def parse_curves(text: str) -> list[dict[str, float]]:
 
 def write_atomically(path: Path, text: str) -> None:
     """Writes a local file whole or not at all, even if the process is killed meanwhile."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'.{path.name}.{secrets.token_hex(4)}')
     with open(temporary, 'w') as f:
         f.write(text)
@@ -357,7 +359,8 @@ class Store:
         """
         start, key = time.monotonic(), stage.key
         self._sweep(key)
-        attempt = f'attempt-{time.strftime("%Y%m%dT%H%M%S", time.gmtime())}-{secrets.token_hex(4)}'
+        moment = f'{time.strftime("%Y%m%dT%H%M%S", time.gmtime())}{time.time_ns() % 10**9:09d}'
+        attempt = f'attempt-{moment}-{secrets.token_hex(2)}'
         out = self._new_folder(key, attempt)
         done = False
         try:
@@ -522,15 +525,15 @@ class Leases:
                 self.store._remove(f'{key}/{LEASE}')
             self.store._drop_empty(key)
 
-    def holder(self, key: str) -> dict[str, Any] | None:
+    def holder(self, key: str, name: str = LEASE) -> dict[str, Any] | None:
         """Who holds a key (owner, machine, pid, started, time in s since 1970), None where nobody does."""
         try:
-            return dict(json.loads(self.store._read(f'{key}/{LEASE}')))
+            return dict(json.loads(self.store._read(f'{key}/{name}')))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except ValueError:  # seen while its owner was creating it, or cut off then
             fs, prefix = _filesystem(self.store.root)
-            return {'owner': '', 'time': fs.modified(f'{prefix}/{key}/{LEASE}').timestamp()}
+            return {'owner': '', 'time': fs.modified(f'{prefix}/{key}/{name}').timestamp()}
 
     def _is_free(self, lease: dict[str, Any]) -> bool:
         if time.time() - float(lease.get('time', 0)) > self.stale:
@@ -557,12 +560,11 @@ class Leases:
             return  # overwritten by `_create`
         path = Path(self.store.root, key, LEASE)
         aside = path.with_name(f'.{LEASE}.{self.owner}')
-        try:
+        with suppress(FileNotFoundError):  # a rival removed it first
             path.rename(aside)
-            if json.loads(aside.read_text() or '{}').get('owner', '') != stale['owner']:
-                aside.rename(path)  # a rival was quicker and this is his fresh one
-        except FileNotFoundError:
-            log.debug('another driver removed the lease of %s', key)
+            found = self.holder(key, aside.name)
+            if found is not None and found['owner'] != stale['owner']:
+                aside.rename(path)  # a rival was quicker, and this is his fresh one
         aside.unlink(missing_ok=True)
 
     def _text(self) -> str:

@@ -356,7 +356,7 @@ def _orientation(rng: Random, z: NDArray[np.complex128], background: NDArray[np.
 # --- ridges
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=32)  # about 3 MB each at 500 ppi
 def _gabor_bank(shape: tuple[int, int], periods: tuple[float, ...], orientations: int) -> Array:
     """Spectra (periods, orientations, H, W // 2 + 1) of even Gabor filters without a mean.
 

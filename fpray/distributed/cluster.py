@@ -33,6 +33,7 @@ ENVIRONMENT = {
     'RAY_TRAIN_HEALTH_CHECK_INTERVAL_S': '0.2',
     'OMP_NUM_THREADS': '1',
     'RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO': '1',  # who asks for no GPU sees none (and no warning about it)
+    'RAY_USAGE_STATS_ENABLED': '0',  # an audit tells nobody that it runs
     'TUNE_DISABLE_AUTO_CALLBACK_LOGGERS': '1',  # the trials' own records are in the store
 }
 JOB_CONFIG = 'RAY_JOB_CONFIG_JSON_ENV_VAR'  # Ray's job supervisor sets it for the drivers that it starts
@@ -57,8 +58,8 @@ def connect(settings: Mapping[str, Any] | None = None) -> str:
     """Connects this process to Ray: to the job's own, the one named, one that runs here, or else to a new local one.
 
     Args:
-        settings: 'address' ('' finds one; 'local' always starts one; else 'host:port' or 'ray://host:port') and
-            'cpus' (of a new local Ray; all by default).
+        settings: 'address' ('host:port', or 'local' for a new one; '' takes RAY_ADDRESS, the one that `ray start`
+            left here, or else a new one), 'cpus' of a new one (all by default), 'worker_logs' to see them.
 
     Returns:
         The address of the cluster.
@@ -69,20 +70,50 @@ def connect(settings: Mapping[str, Any] | None = None) -> str:
     if ray.is_initialized():
         return str(ray.get_runtime_context().gcs_address)
     settings = settings or {}
-    asked = '' if in_job() else str(settings.get('address') or os.environ.get('RAY_ADDRESS') or '')
     quiet: dict[str, Any] = {'logging_level': logging.ERROR, 'log_to_driver': bool(settings.get('worker_logs'))}
-    if asked != 'local':
+    address = _find(str(settings.get('address') or ''))
+    if address == 'local':
+        for name, value in ENVIRONMENT.items():  # a Ray that we start hands them down to its workers
+            os.environ.setdefault(name, value)
+        ray.init(address='local', num_cpus=settings.get('cpus') or None, include_dashboard=False, **quiet)
+    else:
         try:
-            ray.init(address=asked or 'auto', runtime_env=_runtime_env(), **quiet)
-            return str(ray.get_runtime_context().gcs_address)
-        except Exception as error:
-            if asked or in_job() or not isinstance(error, ConnectionError):
-                raise UserError(f'no Ray answers at {asked or "the address of this job"}: {_first_line(error)}',
-                                'start one, mend RAY_ADDRESS or RAY_AUTH_TOKEN, or leave the address away') from error
-    for name, value in ENVIRONMENT.items():  # a Ray that we start hands them down to its workers
-        os.environ.setdefault(name, value)
-    ray.init(address='local', num_cpus=settings.get('cpus') or None, include_dashboard=False, **quiet)
+            ray.init(address=address, runtime_env=_runtime_env(), **quiet)
+        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+            raise UserError(f'the Ray at {address} cannot be joined: {_first_line(error)}',
+                            'mend the address or RAY_AUTH_TOKEN, or leave the address away') from error
     return str(ray.get_runtime_context().gcs_address)
+
+
+def _find(asked: str) -> str:
+    """The address for ray.init. Ray's own 'auto' would also join a private Ray of another program, and waits minutes
+    for one that is gone."""
+    told = os.environ.get('RAY_ADDRESS', '')
+    if in_job():
+        return told or 'auto'
+    asked = asked or ('' if told.startswith('http') else told)  # http: is a job server's address, not a cluster's
+    if asked in ('', 'auto'):  # what `ray start` left on this machine
+        note = Path(os.environ.get('RAY_TMPDIR', '/tmp'), 'ray', 'ray_current_cluster')
+        found = note.read_text().strip() if note.exists() else ''
+        if found and _listens(found):
+            return found
+        if asked:
+            raise UserError('no Ray runs on this machine', 'start one (`ray start --head`), or leave the address away')
+        return 'local'
+    if asked != 'local' and not _listens(asked):
+        raise UserError(f'no Ray answers at {asked}', 'start one there, or leave the address away')
+    return asked
+
+
+def _listens(address: str) -> bool:
+    host, _, port = address.rpartition('://')[2].rpartition(':')
+    if not (host and port.isdigit()):
+        raise UserError(f'{address} is no address of a Ray', 'give host:port')
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 def _runtime_env() -> dict[str, Any]:

@@ -25,9 +25,8 @@ class StageError(RuntimeError):
     """A stage failed by no fault of the user: the message names it, the cause holds its traceback."""
 
 
-@ray.remote(num_cpus=0, max_restarts=-1)
 class Board:
-    """Where running stages write how far they are, and the driver reads."""
+    """An actor: running stages write there how far they are, and the driver reads it."""
 
     def __init__(self) -> None:
         self.at: dict[tuple[str, int | None], tuple[int, int, str]] = {}
@@ -150,8 +149,8 @@ class _Run:
         self.waiting = [s for s in self.stages if s.key not in self.done]
         self.running: dict[Any, Stage] = {}
         self.started: dict[str, float] = {}
-        self.board = Board.remote()
         self.display = Display(self.stages, self.done, show)
+        self.board: Any = ray.remote(num_cpus=0, max_restarts=-1)(Board).remote() if self.waiting else None
         for stage in self.stages:
             if stage.key in self.done:
                 on_event(Event('hit', stage))
@@ -174,6 +173,8 @@ class _Run:
             self._read_board()
             for reference in ready:
                 self._collect(reference)
+        if self.board is not None:
+            self._read_board()
         self.display.close()
 
     def _launch(self) -> None:
@@ -183,6 +184,10 @@ class _Run:
             if self.leases.take(stage.key) and not self.store.has(stage):
                 self.waiting.remove(stage)
                 asked = stage.resources
+                if not any(node['Resources'].get('CPU', 0) >= asked.cpus and node['Resources'].get('GPU', 0) >= asked.gpus
+                           for node in ray.nodes() if node['Alive']):
+                    self.display.note(f'{stage.name} asks for {asked.cpus:g} CPUs and {asked.gpus:g} GPUs, which no machine '
+                                      'has: waiting for the cluster to grow')
                 task = _execute.options(name=stage.name, num_cpus=asked.cpus, num_gpus=asked.gpus,
                                         max_retries=RETRIES)
                 self.running[task.remote(stage, self.store, self.settings, self.board)] = stage
@@ -207,7 +212,7 @@ class _Run:
         if error is not None:
             self.on_event(Event('failed', stage, seconds, text=str(error)))
             raise error
-        self._finish(stage, Event('done', stage, seconds))
+        self._finish(stage, Event('done', stage, self.store.manifest(stage)['seconds']))
 
     def _finish(self, stage: Stage, event: Event) -> None:
         self.done.add(stage.key)
@@ -220,7 +225,7 @@ class _Run:
             at, metrics = ray.get(self.board.drain.remote(), timeout=30)
         except ray.exceptions.RayError:  # its machine is gone; Ray starts it anew elsewhere
             return
-        by_name = {s.name: s for s in self.running.values()}
+        by_name = {s.name: s for s in self.stages}  # a stage's last words may come after its end
         for name, trial, step, values in metrics:
             if name in by_name:
                 self.on_event(Event('metrics', by_name[name], step=step, values=values, trial=trial))
@@ -246,7 +251,7 @@ def _reason(error: BaseException) -> str:
 
 
 @dataclass
-class _Pace:
+class Pace:
     """How fast a stage counts: a mean over its last 20 seconds or so."""
 
     since: float
@@ -271,7 +276,7 @@ class Display:
         self.todo = {s.name for s in stages if s.key not in done}
         self.total, self.n = sum(self.weights.values()) or 1.0, len(stages)
         self.begin, self.last, self.before = time.monotonic(), 0.0, self._share({})
-        self.paces: dict[str, _Pace] = {}
+        self.paces: dict[str, Pace] = {}
         self.drawn: dict[str, Any] = {}
         self.notes: set[str] = set()
         if self.on and len(self.todo) < self.n:
@@ -305,7 +310,7 @@ class Display:
         now = time.monotonic()
         for name, p in at.items():
             if p is not None:
-                self.paces.setdefault(name, _Pace(now, p[0])).update(p[0], now)
+                self.paces.setdefault(name, Pace(now, p[0])).update(p[0], now)
         if not self.on or (not self.bars and now - self.last < LINE_S):
             return
         self.last = now

@@ -117,7 +117,8 @@ def _results(source: Source, scorer: Scorer, ranges: Sequence[Range], actors: in
         yield time.monotonic(), None
         yield from (worker.score(*one) for one in ranges)
         return
-    made = ray.remote(_Worker).options(num_cpus=threads, num_gpus=gpus, max_restarts=RESTARTS,
+    made: Any = ray.remote(_Worker)
+    made = made.options(num_cpus=threads, num_gpus=gpus, max_restarts=RESTARTS,
                                        max_task_retries=RESTARTS)
     crew = [made.remote(source, scorer, threads) for _ in range(min(actors, max(1, len(ranges))))]
     try:

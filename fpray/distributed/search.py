@@ -12,7 +12,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -364,8 +364,8 @@ class _Proposals(Searcher):
             if not known:
                 return
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Tune asks for a configuration: None while it must wait."""
+    def suggest(self, trial_id: str) -> Any:
+        """Tune asks for a configuration: None while it must wait, FINISHED at the end."""
         if self.failed or self.rounds.done:
             return Searcher.FINISHED
         job = self.rounds.next()
@@ -407,7 +407,7 @@ class _Runner:
         self.run_trial, self.config, self.budget, self.context = run_trial, config, budget, context
         # Tune's placement groups outlive a killed stage and hold its CPUs while the job lives. An amount of memory
         # that only this stage asks for (1-2 MB) marks them, so that its next attempt can free them.
-        self.resources = {**resources, 'memory': float(2**20 + int(context.key[:5], 36) % 2**20)}
+        self.resources = {**resources, 'memory': float(2**20 + int(context.key[:5], 16) % 2**20)}
         self.rung = max(1, round(budget * config.rung))
         images = config.trials * self.rung + _kept(config.trials, config) * (budget - self.rung)
         context.progress(0, images, 'images')  # at most; the trials themselves say how far they are
@@ -434,9 +434,8 @@ class _Runner:
         names, budgets = list(space), sorted({self.rung, self.budget})
 
         def trial(given: dict[str, Any]) -> None:
-            number = int(tune.get_context().get_trial_id().rsplit('_', 1)[1])
             for until in budgets:
-                job = _Job(number, {name: given[name] for name in names}, until)
+                job = _Job(given['number'], {name: given[name] for name in names}, until)
                 _report(_do(job, run_trial, context), maximise)
 
         self._free_left_behind()
@@ -449,7 +448,7 @@ class _Runner:
         found = tuner.fit()
         _raise_errors(found)
         results = {}
-        for last in (_reported(one.metrics or {}) for one in found):
+        for last in (_reported(found[i].metrics or {}) for i in range(len(found))):
             for until in budgets:
                 job = _Job(last['number'], last['params'], until)
                 if (kept := job.kept(_folder(context.scratch, job.number))) is not None:
@@ -461,9 +460,19 @@ class _Runner:
         from ray.tune.schedulers import ASHAScheduler
         from ray.tune.search.optuna import OptunaSearch
 
+        class Numbered(OptunaSearch):
+            asked = 0
+
+            def suggest(self, trial_id: str) -> dict[str, Any] | None:
+                found = super().suggest(trial_id)
+                if found is None:
+                    return None
+                self.asked += 1
+                return {**found, 'number': self.asked - 1}
+
         sampler = TPESampler(seed=self.config.seed)
         factor = max(2, round(1 / self.config.keep))
-        proposals = OptunaSearch(space=dict(space), metric='loss', mode='min', sampler=sampler)
+        proposals = Numbered(space=dict(space), metric='loss', mode='min', sampler=sampler)
         scheduler = ASHAScheduler(time_attr='budget', metric='loss', mode='min', max_t=self.budget + 1,
                                   grace_period=self.rung, reduction_factor=factor)
         return tune.TuneConfig(search_alg=proposals, scheduler=scheduler, num_samples=self.config.trials)

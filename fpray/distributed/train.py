@@ -97,9 +97,10 @@ def fit(task: Task, loop: LoopConfig, seed: int, context: Context, *, name: str 
         ray.train.TrainingFailedError: workers failed more than three times.
     """
     here = context.within(name) if name else context
-    if trainer or (trainer is None and loop.workers > 1):
-        return _fit_by_trainer(task, loop, seed, here)
-    return _fit_here(task, loop, seed, here)
+    by_trainer = trainer or (trainer is None and loop.workers > 1)
+    fitted = (_fit_by_trainer if by_trainer else _fit_here)(task, loop, seed, here)
+    context.device = here.device
+    return fitted
 
 
 class _Recorder:

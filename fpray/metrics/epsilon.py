@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 from scipy.optimize import brentq
-from scipy.special import expit, logit
+from scipy.special import bdtrc, expit, logit
 
 from fpray.metrics.rate import Rate
 
 DELTA = 1e-5
-_GRID = np.arange(0.0, 20.0, 0.02)
+_GRID = np.arange(0.0, 20.0, 0.05)
 
 
 def one_run_p(people: int, guesses: int, right: int, epsilon: float, delta: float) -> float:
@@ -28,10 +28,9 @@ def one_run_p(people: int, guesses: int, right: int, epsilon: float, delta: floa
         right: how many of these guesses were right.
     """
     i = np.arange(1, right + 1)
-    binomial = stats.binom(guesses, expit(epsilon))
-    beta = float(binomial.sf(right - 1))
-    alpha = float(((binomial.sf(right - 1 - i) - beta) / i).max()) if right else 0.0
-    return min(beta + 2 * people * delta * alpha, 1.0)
+    reach = bdtrc(right - 1.0 - np.arange(right + 1), guesses, expit(epsilon))  # P(at least right - i right), i >= 0
+    alpha = ((reach[1:] - reach[0]) / i).max() if right else 0.0
+    return float(min(reach[0] + 2 * people * delta * alpha, 1.0))
 
 
 def one_run_bound(people: int, guesses: int, right: int, delta: float = DELTA, level: float = 0.95) -> float:

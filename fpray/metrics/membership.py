@@ -71,9 +71,15 @@ def arrays(frame: 'pd.DataFrame', contrast: str) -> tuple[Array, npt.NDArray[np.
 
 
 def auc(score: npt.ArrayLike, label: npt.ArrayLike) -> float:
-    """Area under the ROC curve: the share of (positive, negative) pairs in order, ties counted half."""
+    """Area under the ROC curve: the share of (positive, negative) pairs in order, ties counted half.
+
+    Raises:
+        ValueError: one side is empty.
+    """
     s, y = np.asarray(score, np.float64), np.asarray(label, bool)
     m = int(y.sum())
+    if not 0 < m < len(y):
+        raise ValueError('both sides need pictures')
     return float((stats.rankdata(s)[y].sum() - m * (m + 1) / 2) / (m * (len(y) - m)))
 
 
@@ -388,7 +394,7 @@ def top_k(
     """
     data = sample(score, label, person)
     n = len(data.score)
-    k = int(k) if k >= 1 else max(1, int(k * n))
+    k = int(k) if k >= 1 else max(1, int(k * n + 1e-9))
     if not 0 < k <= n:
         raise ValueError(f'k must lie between 1 and the {n} pictures, got {k}')
     within = _inclusion(data.score, k)

@@ -204,5 +204,6 @@ def _coarse_components(pixels: npt.NDArray[np.uint8]) -> Array:
 
 
 def _standardise(x: Array) -> Array:
-    spread = x.std(axis=0)
-    return np.asarray((x - x.mean(axis=0)) / np.where(spread > 0, spread, 1))
+    centre, spread = x.mean(axis=0), x.std(axis=0)
+    varies = spread > 1e-9 * (1 + np.abs(centre))  # not the rounding of a constant
+    return np.asarray((x - centre) * varies / np.where(varies, spread, 1))

@@ -1,3 +1,2 @@
-"""Networks and nothing else: the GAN (gan), the scoring network (scorer), their sizes (config, which needs no
-torch).
+"""Networks and nothing else: the GAN (gan), the scoring network (scorer), their sizes (config, which needs no torch).
 """

@@ -1,7 +1,7 @@
 """Sizes of the networks, and what follows from them by arithmetic: shapes, parameters, memory. No torch.
 
-Two families share one form. 'thesis' is Figs. 4.1 and 4.2 of Cavasin (2023), layer for layer; 'scaled' is the
-same kind of network with fewer and narrower layers, for pictures of any size.
+Two families share one form. 'thesis' is Figs. 4.1 and 4.2 of Cavasin (2023), layer for layer; 'scaled' is the same
+kind of network with fewer and narrower layers, for pictures of any size.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ from fpray.errors import UserError
 
 Norm = Literal['batch', 'group', 'none']
 MAX_GROUPS = 8  # groups of a GroupNorm, fewer where the channels do not divide
-THESIS_GENERATOR_LAYERS = (
-    7  # dense, conv, deconv, conv, deconv, conv, conv; the last conv has one channel a picture channel
-)
+THESIS_GENERATOR_LAYERS = 7  # dense, conv, deconv, conv, deconv, conv, conv; the last conv makes the picture's channels
 THESIS_DISCRIMINATOR_LAYERS = 6
 
 
@@ -24,8 +22,7 @@ THESIS_DISCRIMINATOR_LAYERS = 6
 class GeneratorConfig:
     """Noise to picture: dense, blocks of (enlarge by 2, convolution, norm, LeakyReLU), convolution, tanh.
 
-    The first map is ceil(side / 2^blocks) a side; what the last one has too much is cropped evenly, so any
-    size works.
+    The first map is ceil(side / 2^blocks) a side; what the last one has too much is cropped evenly, so any size works.
 
     Raises:
         UserError: a size that no network can have.
@@ -40,15 +37,11 @@ class GeneratorConfig:
     noise: int = 64
     """Length of the noise vector (standard normal)."""
     widths: tuple[int, ...] = (64, 64, 32, 16)
-    """Channels of the dense map, then of each block; one block doubles the side. thesis: of its seven
-    layers.
-    """
+    """Channels of the dense map, then of each block; one block doubles the side. thesis: of its seven layers."""
     norm: Norm = 'batch'
     """Normalisation in each block; the thesis's generator has none."""
     upsample: Literal['nearest', 'transpose'] = 'nearest'
-    """How a scaled block doubles the side: nearest neighbour and 3x3 convolution, or 4x4 transposed
-    convolution.
-    """
+    """How a scaled block doubles the side: nearest neighbour and 3x3 convolution, or 4x4 transposed convolution."""
     slope: float = 0.3
     """Slope of LeakyReLU below zero (Keras's default, the thesis's)."""
     momentum: float = 0.1
@@ -72,8 +65,7 @@ class GeneratorConfig:
 class DiscriminatorConfig:
     """Picture to one raw number: convolutions of stride 2, each with norm and LeakyReLU, dropout, dense.
 
-    Padding follows Keras's 'same': a side becomes ceil(side / 2), the odd pixel of padding below and to the
-    right.
+    Padding follows Keras's 'same': a side becomes ceil(side / 2), the odd pixel of padding below and to the right.
 
     Raises:
         UserError: a size that no network can have.
@@ -94,9 +86,7 @@ class DiscriminatorConfig:
     dropout: float = 0.0
     """Share of the last map's values dropped while training (thesis: 0.4)."""
     minibatch: int = 0
-    """Minibatch discrimination (Salimans et al. 2016, section 3.2): number of similarities a picture; 0:
-    off.
-    """
+    """Minibatch discrimination (Salimans et al. 2016, section 3.2): number of similarities a picture; 0: off."""
     minibatch_length: int = 8
     """Length of the vectors that minibatch discrimination compares."""
     slope: float = 0.3
@@ -129,9 +119,7 @@ class ScorerConfig:
     """
 
     backbone: Literal['cnn', 'inception-v3'] = 'cnn'
-    """cnn: small, trained in the run; inception-v3: torchvision's, 1,000 ImageNet classes, about 0.15 s a
-    picture.
-    """
+    """cnn: small, trained in the run; inception-v3: torchvision's, 1,000 ImageNet classes, about 0.15 s a picture."""
     image: tuple[int, int] = (64, 64)
     """Height and width of a picture, px."""
     channels: int = 1
@@ -163,18 +151,9 @@ def thesis_generator() -> GeneratorConfig:
 
 
 def thesis_discriminator() -> DiscriminatorConfig:
-    """Fig. 4.2 as printed, at 356 x 328 px: 10,459,905 trained parameters, dropout 0.4, Keras's BatchNorm
-    momentum.
-    """
-    return DiscriminatorConfig(
-        'thesis',
-        (356, 328),
-        widths=(64, 128, 128, 256, 512, 1024),
-        kernel=3,
-        norm='batch',
-        dropout=0.4,
-        momentum=0.01,
-    )
+    """Fig. 4.2 as printed, at 356 x 328 px: 10,459,905 trained parameters, dropout 0.4, Keras's BatchNorm momentum."""
+    widths = (64, 128, 128, 256, 512, 1024)
+    return DiscriminatorConfig('thesis', (356, 328), widths=widths, kernel=3, dropout=0.4, momentum=0.01)
 
 
 @dataclass(frozen=True)
@@ -248,9 +227,7 @@ def discriminator_step(config: DiscriminatorConfig, number: int) -> tuple[int, i
 
 
 def parameters(config: GeneratorConfig | DiscriminatorConfig | ScorerConfig) -> int:
-    """Number of trained parameters (BatchNorm's running mean and variance are not trained and not
-    counted).
-    """
+    """Number of trained parameters (BatchNorm's running mean and variance are not trained and not counted)."""
     if isinstance(config, GeneratorConfig):
         return sum(layer.parameters for layer in generator_layers(config))
     if isinstance(config, DiscriminatorConfig):
@@ -273,8 +250,7 @@ class Estimate:
 def estimate(
     generator: GeneratorConfig, discriminator: DiscriminatorConfig, batch: int, ema: bool = False
 ) -> Estimate:
-    """Parameters, and the memory that a worker's training step needs at its peak (weights, gradients, Adam,
-    maps).
+    """Parameters, and the memory that a worker's training step needs at its peak (weights, gradients, Adam, maps).
 
     Args:
         generator, discriminator: the two networks.
@@ -282,10 +258,9 @@ def estimate(
         ema: whether an averaged copy of the generator is kept.
 
     Returns:
-        The estimate: float32 weights, their gradients and Adam's two moments (16 bytes a parameter), the
-        averaged copy, every map that the backward pass needs (one pass of the generator, two of the
-        discriminator) and twice the largest map for the gradients on their way; without the libraries' own
-        memory (about 300 MB).
+        The estimate: float32 weights, their gradients and Adam's two moments (16 bytes a parameter), the averaged
+        copy, every map that the backward pass needs (one pass of the generator, two of the discriminator) and twice
+        the largest map for the gradients on their way; without the libraries' own memory (about 300 MB).
     """
     layers_g, layers_d = generator_layers(generator), discriminator_layers(discriminator)
     weights_g, weights_d = parameters(generator), parameters(discriminator)
@@ -297,9 +272,7 @@ def estimate(
 
 
 def _generator_plan(config: GeneratorConfig) -> tuple[list[int], list[bool], Norm]:
-    """Kernel of each convolution after the dense layer, whether it doubles the side, the norm of all but the
-    last.
-    """
+    """Kernel of each convolution after the dense layer, whether it doubles the side, the norm of all but the last."""
     if config.family == 'thesis':
         return [4, 4, 4, 4, 3, 3, 7], [False, True, False, True, False, False, False], 'none'
     blocks = len(config.widths) - 1
@@ -317,8 +290,7 @@ def _convolution(
     width: int,
     bias: bool | None = None,
 ) -> Layer:
-    """A convolution; before a BatchNorm a bias would be subtracted again, so only the thesis's networks have
-    it there.
+    """A convolution; before a BatchNorm a bias would be subtracted again, so only the thesis's networks have it there.
     """
     has_bias = norm != 'batch' if bias is None else bias
     return Layer(name, (after, height, width), kernel * kernel * before * after + after * has_bias)

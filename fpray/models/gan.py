@@ -1,7 +1,7 @@
 """Generator and discriminator: the thesis's (Cavasin 2023, Figs. 4.1, 4.2) and the same family at any size.
 
-Maps are (N, C, H, W) in channels_last memory, which convolutions on a CPU prefer and which is Keras's own
-order. Weights start as in Keras: Glorot uniform, biases zero.
+Maps are (N, C, H, W) in channels_last memory, which convolutions on a CPU prefer and which is Keras's own order.
+Weights start as in Keras: Glorot uniform, biases zero.
 """
 
 from __future__ import annotations
@@ -28,20 +28,17 @@ EPSILON = 1e-3  # of BatchNorm and GroupNorm, as in Keras
 
 
 def build_generator(config: GeneratorConfig, seed: int = 0) -> Generator:
-    """A fresh generator: (N, noise) standard normal floats to (N, C, H, W) floats in [-1, 1], weights drawn
-    from `seed`.
-    """
+    """A fresh generator, weights drawn from `seed`: (N, noise) standard normal to (N, C, H, W) in [-1, 1]."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return _started(Generator(config))
 
 
 def build_discriminator(config: DiscriminatorConfig, seed: int = 0) -> Discriminator:
-    """A fresh discriminator: (N, C, H, W) floats in [-1, 1] to (N,) raw numbers, larger = more like training
-    pictures.
+    """A fresh discriminator: (N, C, H, W) floats in [-1, 1] to (N,) raw numbers, larger = more like training pictures.
 
-    The thesis ends in a sigmoid; it is left to the loss, since three of the five losses want raw numbers and
-    a sigmoid's ends round to ties.
+    The thesis ends in a sigmoid; it is left to the loss, since the other losses want raw numbers, and a sigmoid's
+    ends round to ties.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -61,10 +58,8 @@ class Generator(nn.Module):
 
     def forward(self, noise: Tensor) -> Tensor:
         """(N, noise) to (N, C, H, W) in [-1, 1]."""
-        maps = (
-            self.dense(noise).view(-1, *self.base, self.config.widths[0]).permute(0, 3, 1, 2)
-        )  # channels last, no copy
-        picture = self.body(maps)
+        maps = self.dense(noise).view(-1, *self.base, self.config.widths[0])
+        picture = self.body(maps.permute(0, 3, 1, 2))  # no copy: channels are last already
         height, width = self.config.image
         top, left = (picture.shape[2] - height) // 2, (picture.shape[3] - width) // 2
         return torch.tanh(picture[:, :, top : top + height, left : left + width])
@@ -78,11 +73,10 @@ class Discriminator(nn.Module):
         self.config = config
         self.body = nn.Sequential(*_discriminator_body(config))
         inputs = discriminator_layers(config)[-1].parameters - 1
-        self.minibatch = (
-            MinibatchDiscrimination(inputs - config.minibatch, config.minibatch, config.minibatch_length)
-            if config.minibatch
-            else None
-        )
+        self.minibatch: MinibatchDiscrimination | None = None
+        if config.minibatch:
+            flat = inputs - config.minibatch
+            self.minibatch = MinibatchDiscrimination(flat, config.minibatch, config.minibatch_length)
         self.head = nn.Linear(inputs, 1)
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -90,9 +84,7 @@ class Discriminator(nn.Module):
         return self.judge(self.features(pixels))
 
     def features(self, pixels: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, d) float32: the last map, flattened as Keras does; feature matching compares
-        its means.
-        """
+        """(N, C, H, W) to (N, d) float32: the last map, flattened as Keras does; what feature matching compares."""
         return self.body(pixels).permute(0, 2, 3, 1).flatten(1).float()
 
     def judge(self, features: Tensor) -> Tensor:
@@ -106,10 +98,9 @@ class Discriminator(nn.Module):
 class MinibatchDiscrimination(nn.Module):
     """Similarity of each picture to the others of its batch (Salimans et al. 2016, section 3.2).
 
-    While training: o_b(i) = sum over j != i of exp(-|M_ib - M_jb|_1), divided by the number of others so that
-    it does not grow with the batch (the paper's sum times a constant). In eval mode a picture is judged
-    alone: the running mean of o stands in, as BatchNorm's statistics do, so that a score does not hang on the
-        other queries.
+    While training: o_b(i) = sum over j != i of exp(-|M_ib - M_jb|_1), divided by the number of others so that it does
+    not grow with the batch (the paper's sum times a constant). In eval mode a picture is judged alone: the running
+    mean of o stands in, as BatchNorm's statistics do, so that a score does not hang on the other queries.
     """
 
     mean: Tensor
@@ -138,9 +129,7 @@ class MinibatchDiscrimination(nn.Module):
 
 
 class SameConv2d(nn.Conv2d):
-    """Convolution with Keras's 'same' padding: ceil(side / stride) out; an odd total pads one more below and
-    right.
-    """
+    """Convolution with Keras's 'same' padding: ceil(side / stride) out; an odd total pads one more below and right."""
 
     def forward(self, maps: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C', ceil(H / stride), ceil(W / stride))."""
@@ -160,12 +149,10 @@ def same_padding(side: int, kernel: int, stride: int) -> tuple[int, int]:
 
 
 class UpsampleConv2d(nn.Conv2d):
-    """Nearest-neighbour enlargement by 2, then a 3x3 convolution, as one transposed convolution: the same
-    function.
+    """Nearest-neighbour enlargement by 2, then a 3x3 convolution, as one transposed convolution: the same function.
 
-    A pixel repeated 2x2 and then weighted by 3x3 meets each output once with a sum of those weights; the sums
-    form a 4x4 kernel of stride 2. That takes 4 products an output instead of 9, and 0.4 of the time on one
-    CPU thread.
+    A pixel repeated 2x2 and then weighted by 3x3 meets each output once with a sum of those weights; the sums form a
+    4x4 kernel of stride 2. That takes 4 products an output instead of 9, and 0.4 of the time on one CPU thread.
     """
 
     def __init__(self, before: int, after: int, bias: bool) -> None:
@@ -180,8 +167,7 @@ class UpsampleConv2d(nn.Conv2d):
 
 
 class NarrowConv2d(nn.Conv2d):
-    """A 3x3 convolution to one or three channels, as a transposed convolution with the turned kernel: the
-    same function.
+    """A 3x3 convolution to one or three channels as a transposed convolution with the turned kernel, the same function.
 
     On a CPU its weight gradient then takes a tenth of the time.
     """
@@ -207,18 +193,15 @@ def _scaled_generator(config: GeneratorConfig) -> list[nn.Module]:
 
 
 def _thesis_generator(config: GeneratorConfig) -> list[nn.Module]:
-    """Fig. 4.1 after the dense layer. A 4x4 transposed convolution, 'same' and of stride 2, pads 1 on every
-    side.
-    """
+    """Fig. 4.1 after the dense layer. A 4x4 transposed convolution, 'same' and of stride 2, pads 1 on every side."""
     channels = [*config.widths, config.channels]
     layers: list[nn.Module] = []
     for number, (kernel, doubling) in enumerate(zip((4, 4, 4, 4, 3, 3, 7), (0, 1, 0, 1, 0, 0, 0), strict=True)):
         before, after = channels[number], channels[number + 1]
-        layers.append(
-            nn.ConvTranspose2d(before, after, kernel, stride=2, padding=1)
-            if doubling
-            else SameConv2d(before, after, kernel)
-        )
+        if doubling:
+            layers.append(nn.ConvTranspose2d(before, after, kernel, stride=2, padding=1))
+        else:
+            layers.append(SameConv2d(before, after, kernel))
         layers.append(_leaky(config.slope))
     return layers[:-1]  # the last convolution goes to tanh
 

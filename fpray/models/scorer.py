@@ -1,10 +1,12 @@
 """Scoring networks: a classifier's logits give Inception Scores, its features Fréchet distances.
 
-Both networks take (N, C, H, W) floats in [-1, 1] and offer `forward` (logits), `features`, and `classify`
-(logits from features, so that one pass gives both).
+Both networks take (N, C, H, W) floats in [-1, 1] and offer `forward` (logits), `features`, and `classify` (logits from
+features, so that one pass gives both).
 """
 
 from __future__ import annotations
+
+from abc import ABC, abstractmethod
 
 import torch
 import torch.nn.functional as F
@@ -17,8 +19,7 @@ INCEPTION_SIDE = 299  # px, the size that InceptionV3 was trained at
 
 
 def build_scorer(config: ScorerConfig, seed: int = 0) -> Scorer:
-    """A fresh small classifier, weights drawn from `seed`; or InceptionV3 with the weights of
-    `config.weights`.
+    """A fresh small classifier, weights drawn from `seed`; or InceptionV3 with the weights of `config.weights`.
 
     Raises:
         UserError: the weights cannot be read or do not fit.
@@ -30,26 +31,24 @@ def build_scorer(config: ScorerConfig, seed: int = 0) -> Scorer:
         return SmallScorer(config).to(memory_format=torch.channels_last)
 
 
-class Scorer(nn.Module):
+class Scorer(nn.Module, ABC):
     """What both scoring networks offer."""
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(N, C, H, W) in [-1, 1] to (N, classes) logits."""
         return self.classify(self.features(pixels))
 
+    @abstractmethod
     def features(self, pixels: Tensor) -> Tensor:
         """(N, C, H, W) in [-1, 1] to (N, d)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def classify(self, features: Tensor) -> Tensor:
         """(N, d) to (N, classes) logits."""
-        raise NotImplementedError
 
 
 class SmallScorer(Scorer):
-    """3x3 convolutions of stride 2 with BatchNorm and ReLU, the mean over the map, dense: about 0.3 ms a
-    64-px picture.
-    """
+    """3x3 convolutions of stride 2, each with BatchNorm and ReLU, the mean over the map, dense."""
 
     def __init__(self, config: ScorerConfig) -> None:
         super().__init__()
@@ -75,12 +74,10 @@ class SmallScorer(Scorer):
 
 
 class InceptionScorer(Scorer):
-    """torchvision's InceptionV3 (Szegedy et al. 2016), 2,048 features, 1,000 ImageNet classes; only for
-    scoring.
+    """torchvision's InceptionV3 (Szegedy et al. 2016), 2,048 features, 1,000 ImageNet classes; only for scoring.
 
     Args:
-        weights: file of a state dict, as torchvision publishes it; read with weights_only, so that it can run
-            no code.
+        weights: file of a state dict, as torchvision publishes it; read with weights_only, so that it can run no code.
 
     Raises:
         UserError: the file cannot be read or does not fit.

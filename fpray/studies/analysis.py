@@ -75,7 +75,8 @@ class _Study:
         self.headline: str = self.config['headline']
         self.everyone = ImageSet.load(context.inputs['pictures'])
         self.split: Split = read_split(context.inputs['people'])
-        self.tables = {name.removeprefix('attack/'): pd.read_parquet(folder / 'scores.parquet')
+        # in an order of their own: sums of floats, and with them ties, must not hang on the order of the rows
+        self.tables = {name.removeprefix('attack/'): pd.read_parquet(folder / 'scores.parquet').sort_values('image_id')
                        for name, folder in context.inputs.items() if name.startswith('attack/')}
         self.goals = {goal.name: goal for goal in self.config['targets']}
 
@@ -114,9 +115,8 @@ class _Study:
         return table if table is None or unit == 'picture' else by_unit(table, unit, how)
 
     def auc(self, table: pd.DataFrame, contrast: str, seed: int | None = None) -> Rate:
-        """Its AUC over people; n counts pictures, whatever the rows are."""
-        rate = auc_clustered(*arrays(table, contrast), seed=seed)
-        return replace(rate, n=int(table['pictures'].sum())) if 'pictures' in table else rate
+        """Its AUC over people."""
+        return _counted(auc_clustered(*arrays(table, contrast), seed=seed), table)
 
     # The primary endpoint and its controls
 
@@ -143,8 +143,7 @@ class _Study:
         if both is None:
             return Rate(None, (None, None), 0.0, 0, 0, note=f'not available: {NO_CONTROL}')
         score, label, person = arrays(both, 'mia')
-        rate = auc_difference(score, both['score_placebo'].to_numpy(), label, person)
-        return replace(rate, n=int(both['pictures'].sum()))
+        return _counted(auc_difference(score, both['score_placebo'].to_numpy(), label, person), both)
 
     def controls(self) -> tuple[dict[str, Any], list[str]]:
         """The controls beside the primary endpoint, and a warning for each that should not have seen anything."""
@@ -157,17 +156,17 @@ class _Study:
         found: dict[str, Any] = {
             'placebo': {'not_available': NO_CONTROL}, 'rehearsal': {'not_available': NO_CONTROL},
             'pictures_alone': {'auc': alone, 'features': looks},
-            'permuted_null': {'auc': people.permuted_null(*arrays(table, 'mia'), seed=self.seed)},
-            'smallest_detectable': {'auc': people.smallest_detectable(
-                *arrays(table, 'mia'), seed=self.seed, placebo=None if both is None else both['score_placebo']),
+            'permuted_null': {'auc': _counted(people.permuted_null(*arrays(table, 'mia'), seed=self.seed), table)},
+            'smallest_detectable': {'auc': _counted(people.smallest_detectable(
+                *arrays(table, 'mia'), seed=self.seed, placebo=None if both is None else both['score_placebo']), table),
                 'power': 0.8, 'level': 0.05},
         }
         p_values = {'pictures_alone': float(alone.p or 1.0)}
         if both is not None:
             score, label_, person = arrays(both.assign(score=both['score_placebo']), 'mia')
             p_values['placebo'] = people.permutation_p(score, label_, person, self.seed, two_sided=True)
-            found['placebo'] = {'victim': 'placebo', 'auc': replace(auc_clustered(score, label_, person),
-                                                                    p=p_values['placebo'], n=int(both['pictures'].sum()))}
+            found['placebo'] = {'victim': 'placebo', 'auc': replace(
+                _counted(auc_clustered(score, label_, person), both), p=p_values['placebo'])}
         if (rehearsal := self.primary_table('rehearsal')) is not None:
             found['rehearsal'] = {'victim': 'rehearsal', 'auc': self.auc(rehearsal, 'mia', self.seed)}
         warnings = [f'{warning}' for warning in pictures.warnings({'classifier': alone, **looks})]
@@ -212,8 +211,9 @@ class _Study:
         """Balanced accuracy at a threshold from elsewhere."""
         score, label, person = arrays(table, contrast)
         if threshold is None:
-            return Rate(None, (None, None), 0.5, len(score), len(set(person)), note='no rehearsal victim to set a threshold')
-        return balanced_accuracy(score, label, person, threshold, self.seed)
+            none = Rate(None, (None, None), 0.5, len(score), len(set(person)), note='no rehearsal victim to set a threshold')
+            return _counted(none, table)
+        return _counted(balanced_accuracy(score, label, person, threshold, self.seed), table)
 
     # Verdict
 
@@ -308,8 +308,8 @@ class _Study:
         goal = self.goals[victim]
         return {'attack': attack, 'contrast': contrast, 'victim': victim, 'people': goal.people or len(set(sample[2])),
                 'unit': unit, 'how': how, 'auc': self.auc(table, contrast, self.seed),
-                'tpr_at_fpr_1pct': tpr_at_fpr(*sample, fpr=0.01, seed=self.seed),
-                'tpr_at_fpr_0_1pct': tpr_at_fpr(*sample, fpr=0.001, seed=self.seed),
+                'tpr_at_fpr_1pct': _counted(tpr_at_fpr(*sample, fpr=0.01, seed=self.seed), table),
+                'tpr_at_fpr_0_1pct': _counted(tpr_at_fpr(*sample, fpr=0.001, seed=self.seed), table),
                 'balanced_accuracy': self.balanced(table, contrast, self.threshold(attack, unit, how)),
                 'top': [{'k': k, **top} for k, top in tops.items() if top is not None], 'max_t_p': max_t_p,
                 'optimistic': False}
@@ -372,7 +372,7 @@ class _Study:
 
     def stopping(self) -> Iterable[dict[str, Any]]:
         """How the attack moved along each shadow's training, and where other rules would have stopped it."""
-        course = pd.read_parquet(self.context.inputs[f'attack/{self.headline}'] / 'course.parquet')
+        course = pd.read_parquet(self.context.inputs[f'attack/{self.headline}'] / 'course.parquet').sort_values('image_id')
         for name, folder in self._folders('shadow/').items():
             victim, number = name.rsplit('/', 1)
             shadow = json.loads((folder / SHADOW).read_text())
@@ -456,11 +456,11 @@ class _Study:
         patterns = self.everyone.records['pattern'].iloc[table['row'].to_numpy()].fillna('').to_numpy().astype(str)
         if not (patterns != '').all():
             return None
-        order = np.argsort(-table['score'].to_numpy(), kind='stable')
-        top = {name: patterns[order[:int(k) if k >= 1 else int(k * len(order))]] for name, k in TOP
-               if k < 1 or k <= len(order)}
-        kinds = sorted(set(patterns))
-        return {'set': _shares(patterns, kinds), 'top': {name: _shares(found, kinds) for name, found in top.items()}}
+        score, kinds = table['score'].to_numpy(), sorted(set(patterns))
+        top = {name: _in_top(score, int(k) if k >= 1 else int(k * len(score))) for name, k in TOP
+               if k < 1 or k <= len(score)}
+        return {'set': _shares(patterns, kinds),
+                'top': {name: _shares(patterns, kinds, weights) for name, weights in top.items()}}
 
     def _headline_tables(self) -> Iterable[tuple[str, str, pd.DataFrame]]:
         for attack in self.config['attacks']:
@@ -503,8 +503,20 @@ def _distance(goal: int, images: int) -> int:
     return abs(images - goal)
 
 
-def _shares(found: np.ndarray, kinds: list[str]) -> dict[str, float]:
-    return {kind: float(np.mean(found == kind)) for kind in kinds}
+def _counted(rate: Rate, table: pd.DataFrame) -> Rate:
+    """The rate of a table of scores with n as its pictures, whatever the rows are."""
+    return replace(rate, n=int(table['pictures'].sum())) if 'pictures' in table else rate
+
+
+def _in_top(score: np.ndarray, k: int) -> np.ndarray:
+    """(n,) how much of each row is among the k highest scores; those tied at the end share what is left."""
+    last = np.sort(score)[-k]
+    above, tied = score > last, score == last
+    return above + tied * (k - above.sum()) / tied.sum()
+
+
+def _shares(found: np.ndarray, kinds: list[str], weights: np.ndarray | None = None) -> dict[str, float]:
+    return {kind: float(np.average(found == kind, weights=weights)) for kind in kinds}
 
 
 def _words(rate: Rate) -> str:

@@ -128,7 +128,7 @@ def merged(config: Config, changes: Mapping[str, Any], where: str) -> Config:
     base = asdict(config)  # type: ignore[call-overload]
     _overlay(base, changes, where, '')
     try:
-        return TypeAdapter(type(config)).validate_python(base)
+        return TypeAdapter(type(config)).validate_json(json.dumps(base), strict=True)  # strict: true is no 1, '3' no 3
     except ValidationError as error:
         fault = error.errors()[0]
         place = '.'.join(str(part) for part in fault['loc'])

@@ -28,7 +28,7 @@ class ScoringConfig:
     """The scoring network that the attacker trains on people of its own, flags `--scorer.*`."""
 
     classes: Literal['auto', 'position', 'pattern', 'identity'] = 'auto'
-    """What it tells apart: finger position, pattern class or identity; auto: the first of these that the layout knows."""
+    """What it tells apart: pattern class, finger position or identity; auto: the first of these that the layout knows."""
     network: ClassifierConfig = field(default_factory=ClassifierConfig)
     """The network and its training; image size and number of classes are set from the pictures."""
     loop: LoopConfig = field(default_factory=LoopConfig)

@@ -1,8 +1,7 @@
-"""Adversarial training: the losses of a GAN, its step, and what is asked of its networks afterwards (samples,
-scores).
+"""Adversarial training: the losses of a GAN, its step, and what is asked of its networks afterwards (samples, scores).
 
-The losses are in their standard form. (The thesis, section 4.1.2, prints the discriminator's term for
-generated pictures as L_G; it belongs to L_D, as in its own listing, Fig. 4.5.)
+The losses are in their standard form. (The thesis, section 4.1.2, prints the discriminator's term for generated
+pictures as L_G; it belongs to L_D, as in its own listing, Fig. 4.5.)
 """
 
 from __future__ import annotations
@@ -29,13 +28,7 @@ from fpray.models.gan import (
 )
 from fpray.training.config import GanConfig, LoopConfig, Loss
 from fpray.training.loop import SAMPLES, WEIGHTS, Batch, asked, derive, padded, pick_device
-from fpray.training.parallel import (
-    average_gradients,
-    mean_over_workers,
-    rows_of_workers,
-    synchronise,
-    world_size,
-)
+from fpray.training.parallel import average_gradients, mean_over_workers, rows_of_workers, synchronise, world_size
 
 
 class IdentityNetwork(Protocol):
@@ -49,17 +42,16 @@ def discriminator_loss(loss: Loss, real: Tensor, fake: Tensor, smoothing: float 
     """The discriminator's loss, without the gradient penalty; a scalar.
 
     Args:
-        loss: bce: -log s(real) - log(1 - s(fake)), s the sigmoid (Goodfellow et al. 2014, eq. 1), real
-            pictures labelled 1 - smoothing; lsgan: ((real - 1 + smoothing)^2 + fake^2) / 2 (Mao et al. 2017,
-            eq. 9); wgan, wgan-gp: fake - real (Arjovsky et al. 2017); hinge: max(0, 1 - real) + max(0, 1 +
-            fake) (Lim & Ye 2017). Means.
+        loss: bce: -log s(real) - log(1 - s(fake)), s the sigmoid (Goodfellow et al. 2014, eq. 1), real pictures
+            labelled 1 - smoothing; lsgan: ((real - 1 + smoothing)^2 + fake^2) / 2 (Mao et al. 2017, eq. 9); wgan,
+            wgan-gp: fake - real (Arjovsky et al. 2017); hinge: max(0, 1 - real) + max(0, 1 + fake) (Lim & Ye 2017).
+            Means.
         real, fake: (N,) raw outputs on training pictures and on generated ones.
         smoothing: one-sided, 0 to 1.
     """
     if loss == 'bce':
-        return F.binary_cross_entropy_with_logits(
-            real, torch.full_like(real, 1 - smoothing)
-        ) + F.binary_cross_entropy_with_logits(fake, torch.zeros_like(fake))
+        on_real = F.binary_cross_entropy_with_logits(real, torch.full_like(real, 1 - smoothing))
+        return on_real + F.binary_cross_entropy_with_logits(fake, torch.zeros_like(fake))
     if loss == 'lsgan':
         return ((real - (1 - smoothing)).square().mean() + fake.square().mean()) / 2
     if loss == 'hinge':
@@ -80,8 +72,8 @@ def generator_loss(loss: Loss, fake: Tensor) -> Tensor:
 
 
 def gradient_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
-    """WGAN-GP's penalty: mean of (|gradient at x|_2 - 1)^2, x = mix real + (1 - mix) fake (Gulrajani et al.
-    2017, eq. 3).
+    """WGAN-GP's penalty: mean of (|gradient at x|_2 - 1)^2, x = mix real + (1 - mix) fake (Gulrajani et al. 2017, eq.
+    3).
 
     Args:
         discriminator: (N, C, H, W) to (N,).
@@ -96,15 +88,13 @@ def gradient_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor, fa
 def total_variation(pixels: Tensor) -> Tensor:
     """Mean absolute difference of vertical neighbours plus that of horizontal ones; (N, C, H, W) to a scalar.
 
-    Finger-GAN's sum over a picture's pixels (Minaee & Abdolrashidi 2018), as means, so that a weight fits any
-    size.
+    Finger-GAN's sum over a picture's pixels (Minaee & Abdolrashidi 2018), as means, so that a weight fits any size.
     """
     return pixels.diff(dim=2).abs().mean() + pixels.diff(dim=3).abs().mean()
 
 
 def feature_distance(real: Tensor, fake: Tensor) -> Tensor:
-    """Feature matching: squared distance between the two mean features (Salimans et al. 2016, section 3.1), a
-    value.
+    """Feature matching: squared distance between the two mean features (Salimans et al. 2016, section 3.1), a value.
 
     (N, d) each to a scalar: the paper's squared norm divided by d, so that a weight fits any network.
     """
@@ -114,8 +104,7 @@ def feature_distance(real: Tensor, fake: Tensor) -> Tensor:
 def identity_similarity(features: Tensor) -> Tensor:
     """Mean cosine similarity over the pairs of different rows, (N, d) to a scalar in [-1, 1]; N at least 2.
 
-    Low where the pictures of a batch show different fingers: the aim of Mistry, Engelsma & Jain (2020),
-    section 3.
+    Low where the pictures of a batch show different fingers: the aim of Mistry, Engelsma & Jain (2020), section 3.
     """
     unit = F.normalize(rows_of_workers(features), dim=1)
     count = len(unit)
@@ -207,9 +196,7 @@ class GanLearner:
         self.optimiser_d.load_state_dict(state['optimiser_d'])
 
     def _simultaneous(self, real: Tensor, fake: Tensor, mix: Tensor | None) -> dict[str, Tensor]:
-        """Both gradients from one pass over the generated pictures: an eighth less work than one after the
-        other.
-        """
+        """Both gradients from one pass over the generated pictures: an eighth less work than one after the other."""
         leaf = fake.detach().requires_grad_()
         features_real, features_fake = self._look(real), self._look(leaf)
         terms_g = self._generator_terms(features_real.detach(), features_fake)
@@ -221,9 +208,7 @@ class GanLearner:
         return losses_d | _detached(terms_g | terms_picture)
 
     def _discriminator_step(self, real: Tensor, fake: Tensor, mix: Tensor | None) -> dict[str, Tensor]:
-        """Real and generated pictures in two passes: each has batch statistics of its own (Radford et al.
-        2016).
-        """
+        """Real and generated pictures in two passes: each has batch statistics of its own (Radford et al. 2016)."""
         losses, total = self._discriminator_terms(self._look(real), self._look(fake), real, fake, mix)
         self._update_discriminator(total)
         return losses
@@ -243,9 +228,7 @@ class GanLearner:
         total = discriminator_loss(self.config.loss, out_real, out_fake, self.config.smoothing)
         losses = {'loss_d': total, 'real': out_real.mean(), 'fake': out_fake.mean()}
         if mix is not None:
-            losses['penalty'] = gradient_penalty(
-                self.discriminator, real, fake, mix
-            )  # float32: a gradient's gradient
+            losses['penalty'] = gradient_penalty(self.discriminator, real, fake, mix)  # float32 whatever `amp`
             total = total + self.config.penalty * losses['penalty']
         return _detached(losses), total
 
@@ -293,9 +276,7 @@ class GanLearner:
 
     @torch.no_grad()
     def _follow(self, average: Generator) -> None:
-        """The average moves towards the generator; BatchNorm's statistics, averages already, are taken
-        over.
-        """
+        """The average moves towards the generator; BatchNorm's statistics, averages already, are taken over."""
         move = get_ema_multi_avg_fn(self.config.ema)
         move(list(average.parameters()), list(self.generator.parameters()), 0)
         for kept, new in zip(average.buffers(), self.generator.buffers(), strict=True):
@@ -325,8 +306,8 @@ class GanLearner:
 def sample(generator: Generator, n: int, seed: int, batch: int = 64, threads: int = 1) -> np.ndarray:
     """Pictures from a generator in eval mode.
 
-    Picture i hangs on (seed, i) alone: the first pictures of a longer draw are the same, bit for bit. With
-    another `batch` the noise is the same and a gray level may differ by one.
+    Picture i hangs on (seed, i) alone: the first pictures of a longer draw are the same, bit for bit. With another
+    `batch` the noise is the same and a gray level may differ by one.
 
     Args:
         generator: on any device; its mode is restored.
@@ -360,9 +341,8 @@ def sample(generator: Generator, n: int, seed: int, batch: int = 64, threads: in
 def score(discriminator: Discriminator, pixels: np.ndarray, batch: int = 64, threads: int = 1) -> np.ndarray:
     """A discriminator's raw outputs in eval mode, larger = more like its training pictures.
 
-    Pictures pass in batches of one size, the last one padded, so that a picture's score is the same, bit for
-    bit, whatever the other pictures and their order; another `batch` changes it by less than 1e-5 of the
-    scores' size.
+    Pictures pass in batches of one size, the last one padded, so that a picture's score is the same, bit for bit,
+    whatever the other pictures and their order; another `batch` changes it by less than 1e-5 of the scores' size.
 
     Args:
         discriminator: on any device; its mode is restored.
@@ -390,8 +370,7 @@ def _latent(seed: int, indices: range, length: int) -> Tensor:
 
 @contextmanager
 def _still(discriminator: Discriminator) -> Iterator[None]:
-    """Hold a discriminator still while the generator learns through it: no weight gradients, no running
-    statistics.
+    """Hold a discriminator still while the generator learns through it: no weight gradients, no running statistics.
 
     So the running statistics count real and generated pictures alike, as they do in a simultaneous step.
     """

@@ -87,8 +87,8 @@ def augment(pixels: Tensor, draws: Tensor, config: ClassifierConfig) -> Tensor:
 
     Args:
         pixels: (N, C, H, W) in [-1, 1].
-        draws: (N, 5) in [-1, 1], each the share of its largest change: rotation, shift right, shift down,
-            contrast, brightness.
+        draws: (N, 5) in [-1, 1], each the share of its largest change: rotation, shift right, shift down, contrast,
+            brightness.
         config: the largest changes.
 
     Returns:
@@ -131,8 +131,6 @@ def predict(scorer: Scorer, pixels: np.ndarray, batch: int = 64, threads: int = 
 
 
 def accuracy(scorer: Scorer, pixels: np.ndarray, labels: np.ndarray, batch: int = 64, threads: int = 1) -> float:
-    """Share of (N, C, H, W) uint8 pictures whose largest logit is at their label (N,): on held-out people, a
-    check.
-    """
+    """Share of (N, C, H, W) uint8 pictures whose largest logit is at their label (N,): on held-out people, a check."""
     logits, _ = predict(scorer, pixels, batch, threads)
     return float(np.mean(logits.argmax(axis=1) == labels))

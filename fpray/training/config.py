@@ -36,8 +36,8 @@ class LoopConfig:
     device: Literal['auto', 'cpu', 'cuda'] = 'auto'
     """Where to train; auto: a GPU if there is one."""
     amp: Literal['no', 'bf16'] = 'no'
-    """Mixed precision: forward passes in bfloat16. Faster on GPUs and on CPUs with AVX512_BF16 or AMX, slower
-    on others.
+    """Mixed precision: forward passes in bfloat16. Faster on GPUs and on CPUs with AVX512_BF16 or AMX, slower on
+    others.
     """
     channels_last: bool = True
     """Memory order of the maps: channels last."""
@@ -48,15 +48,10 @@ class LoopConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'snapshot_at', tuple(self.snapshot_at))
-        for name, low in (
-            ('images', 1),
-            ('batch', 1),
-            ('snapshot_every', 0),
-            ('report_every', 0),
-            ('threads', 1),
-            ('workers', 1),
-        ):
-            _whole(f'loop.{name}', getattr(self, name), low)
+        for name in ('images', 'batch', 'threads', 'workers'):
+            _whole(f'loop.{name}', getattr(self, name), 1)
+        for name in ('snapshot_every', 'report_every'):
+            _whole(f'loop.{name}', getattr(self, name), 0)
         if not all(0 < share <= 1 for share in self.snapshot_at):
             raise UserError(f'loop.snapshot_at {self.snapshot_at}', 'give shares above 0 and at most 1')
         _one_of('loop.device', self.device, ('auto', 'cpu', 'cuda'))
@@ -91,9 +86,7 @@ class GanConfig:
     betas: tuple[float, float] = (0.5, 0.999)
     """Adam's decay rates of the first and second moment, both networks."""
     update: Literal['alternating', 'simultaneous'] = 'simultaneous'
-    """simultaneous: both gradients from the same passes; alternating: the generator meets the updated
-    discriminator.
-    """
+    """simultaneous: both gradients from the same passes; alternating: the generator meets the updated discriminator."""
     d_steps: int = 1
     """Steps of the discriminator a step of the generator, each on a batch of its own."""
     ema: float = 0.0
@@ -103,17 +96,11 @@ class GanConfig:
     penalty: float = 10.0
     """wgan-gp: weight of the gradient penalty."""
     feature_matching: float = 0.0
-    """Weight of the squared distance of mean discriminator features, real and generated (Salimans et al.
-    2016); 0: off.
-    """
+    """Weight of the distance between mean discriminator features, real and generated (Salimans et al. 2016); 0: off."""
     total_variation: float = 0.0
-    """Weight of the generated pictures' total variation, mean a pixel (Finger-GAN, Minaee & Abdolrashidi
-    2018); 0: off.
-    """
+    """Weight of the pictures' total variation, mean a pixel (Finger-GAN, Minaee & Abdolrashidi 2018); 0: off."""
     identity: float = 0.0
-    """Weight of the generated pictures' mean cosine similarity in an identity network (Mistry et al. 2020);
-    0: off.
-    """
+    """Weight of the pictures' mean cosine similarity in an identity network (Mistry et al. 2020); 0: off."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'betas', tuple(self.betas))
@@ -124,11 +111,8 @@ class GanConfig:
             _above_zero(f'gan.{name}', getattr(self, name))
         for name in ('penalty', 'feature_matching', 'total_variation', 'identity'):
             _not_negative(f'gan.{name}', getattr(self, name))
-        for name, value in (
-            ('smoothing', self.smoothing),
-            ('ema', self.ema),
-            *(('betas', beta) for beta in self.betas),
-        ):
+        shares = [('smoothing', self.smoothing), ('ema', self.ema), *(('betas', beta) for beta in self.betas)]
+        for name, value in shares:
             if not 0 <= value < 1:
                 raise UserError(f'gan.{name} {value}', 'give a number from 0 to below 1')
         self._check_together()
@@ -198,9 +182,7 @@ class MatchingConfig:
     samples: int = 1_000
     """Samples drawn for each evaluation, and from the victim: the counts are equal."""
     splits: int = 10
-    """Parts that the samples are divided into; their scores' mean and standard deviation are the score and
-    its band.
-    """
+    """Parts that the samples are divided into; their scores' mean and deviation are the score and its band."""
     patience: int = 3
     """Evaluations in a row within the band that count as reached."""
     band: float = 1.0
@@ -211,13 +193,7 @@ class MatchingConfig:
     """Pictures at a time while sampling and scoring."""
 
     def __post_init__(self) -> None:
-        for name, low in (
-            ('evaluate_every', 0),
-            ('samples', 2),
-            ('splits', 1),
-            ('patience', 1),
-            ('batch', 1),
-        ):
+        for name, low in (('evaluate_every', 0), ('samples', 2), ('splits', 1), ('patience', 1), ('batch', 1)):
             _whole(f'matching.{name}', getattr(self, name), low)
         _above_zero('matching.band', self.band)
         if self.samples < 2 * self.splits:

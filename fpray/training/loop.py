@@ -1,9 +1,8 @@
-"""The training loop that every network shares: batches in, steps, reports out. It knows no Ray, no MLflow, no
-files.
+"""The training loop that every network shares: batches in, steps, reports out. It knows no Ray, no MLflow, no files.
 
-Randomness: each batch's rows come from a permutation of each pass over the data, drawn from (seed, pass);
-noise from (seed, images seen); dropout from (seed, rank, images seen). So a training that stops and resumes
-at the same number of images goes on to the same numbers, bit for bit on a CPU with as many threads.
+Randomness: each batch's rows come from a permutation of each pass over the data, drawn from (seed, pass); noise from
+(seed, images seen); dropout from (seed, rank, images seen). So a training that stops and resumes at the same number of
+images goes on to the same numbers, bit for bit on a CPU with as many threads.
 """
 
 from __future__ import annotations
@@ -35,8 +34,8 @@ class Batches(Protocol):
         """Number of rows."""
 
     def batch(self, rows: np.ndarray) -> np.ndarray | tuple[np.ndarray, ...]:
-        """(n, C, H, W) uint8 pictures of n rows; or a tuple of these and whatever else a learner needs, such
-        as labels.
+        """(n, C, H, W) uint8 pictures of n rows; or a tuple of these and whatever else a learner needs, such as
+        labels.
         """
 
 
@@ -78,17 +77,14 @@ class Learner(Protocol):
 
         Args:
             batch: (n, C, H, W) pictures, or a tuple that starts with them.
-            noise: a CPU generator in the same state in every worker: draw for the whole batch, take the
-                slice.
+            noise: a CPU generator in the same state in every worker: draw for the whole batch, take the slice.
 
         Returns:
             Losses of this slice, scalars, detached.
         """
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a resume needs, in tensors and primitives (torch.load reads it with weights_only). Not
-        copied.
-        """
+        """All that a resume needs, in tensors and primitives (torch.load reads it with weights_only). Not copied."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
@@ -128,12 +124,11 @@ def train(
     Args:
         loop: how long and how.
         learner: the networks, as they were at `start`.
-        data: the training pictures. Every one is seen equally often: batches follow one another through
-            permutation after permutation, none is dropped.
+        data: the training pictures. Every one is seen equally often: batches follow one another through permutation
+            after permutation, none is dropped.
         seed: of order, noise and dropout; at least 0.
         start: images seen before (a resume).
-        on_progress: called in every worker at reports and snapshots; a true answer of any worker ends the
-            training.
+        on_progress: called in every worker at reports and snapshots; a true answer of any worker ends the training.
         rank, world: this worker's number and how many there are, those of torch's process group.
 
     Returns:
@@ -156,14 +151,8 @@ def train(
             before, seen = seen, seen + loop.batch
             snapshot, report = _due(loop, before, seen)
             if report:
-                progress = Progress(
-                    seen,
-                    loop.images,
-                    average(tally.means()),
-                    tally.count * loop.batch / tally.seconds(),
-                    snapshot,
-                    seen >= loop.images,
-                )
+                speed = tally.count * loop.batch / tally.seconds()
+                progress = Progress(seen, loop.images, average(tally.means()), speed, snapshot, seen >= loop.images)
                 if any_worker(bool(on_progress(progress)), learner.device):
                     break
                 tally = _Tally()
@@ -171,9 +160,7 @@ def train(
 
 
 class Order:
-    """The endless stream of rows: one permutation of all rows after another, each drawn from (seed, its
-    number).
-    """
+    """The endless stream of rows: one permutation of all rows after another, each drawn from (seed, its number)."""
 
     def __init__(self, length: int, seed: int) -> None:
         if length == 0:
@@ -199,21 +186,17 @@ class Order:
 
 
 def derive(seed: int, *parts: int) -> int:
-    """A 64-bit seed from a seed and further numbers, all at least 0 and of any size (numpy's
-    SeedSequence).
-    """
+    """A 64-bit seed from a seed and further numbers, all at least 0 and of any size (numpy's SeedSequence)."""
     return int(np.random.SeedSequence([seed, *parts]).generate_state(1, np.uint64)[0])
 
 
 @contextmanager
 def numerics(threads: int, device: torch.device | None = None) -> Iterator[None]:
-    """Fix what a result's last bits hang on: threads, tiny numbers flushed to 0; leaves torch's generators
-    untouched.
+    """Fix what a result's last bits hang on: threads, tiny numbers flushed to 0; leaves torch's generators alone.
 
-    Tiny numbers (denormals) make a CPU a hundred times slower; a sleeping network's gradients are full of
-    them.
+    Tiny numbers (denormals) make a CPU a hundred times slower; a sleeping network's gradients are full of them.
     """
-    before = torch.get_num_threads()
+    before, flushed = torch.get_num_threads(), not (torch.tensor(1e-39) * 0.5).item()  # torch tells no one the latter
     devices = [device] if device is not None and device.type == 'cuda' else []
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
@@ -221,7 +204,7 @@ def numerics(threads: int, device: torch.device | None = None) -> Iterator[None]
         with torch.random.fork_rng(devices=devices):
             yield
     finally:
-        torch.set_flush_denormal(False)
+        torch.set_flush_denormal(flushed)
         torch.set_num_threads(before)
 
 
@@ -238,8 +221,7 @@ def asked(network: nn.Module, threads: int) -> Iterator[torch.device]:
 
 
 def padded(pixels: np.ndarray, batch: int, device: torch.device) -> Iterator[tuple[int, Tensor]]:
-    """Batches of exactly `batch` pictures as floats, each with its first row; the last repeats its last
-    picture.
+    """Batches of exactly `batch` pictures as floats, each with its first row; the last repeats its last picture.
 
     A picture's result then hangs neither on how many there are nor on their order.
     """
@@ -302,8 +284,5 @@ def _load(data: Batches, rows: np.ndarray, device: torch.device, channels_last: 
     pixels = to_float(torch.from_numpy(np.ascontiguousarray(first)).to(device))
     if channels_last:
         pixels = pixels.contiguous(memory_format=torch.channels_last)
-    return (
-        (pixels, *(torch.from_numpy(np.ascontiguousarray(other)).to(device) for other in others))
-        if others
-        else pixels
-    )
+    beside = (torch.from_numpy(np.ascontiguousarray(other)).to(device) for other in others)
+    return (pixels, *beside) if others else pixels

@@ -1,10 +1,9 @@
-"""When a shadow has come as far as the victim: the stopping rule (thesis, chapter 5) and the evaluations that
-it reads.
+"""When a shadow has come as far as the victim: the stopping rule (thesis, chapter 5) and the evaluations that it reads.
 
-The shadow is stopped where its Inception Score stays at that of the victim's samples: `patience` evaluations
-in a row within the standard deviation of the victim's splits, from as many samples. A first crossing alone is
-noise and comes early. If that never happens, the evaluation that came closest counts. Beside it stands the
-Fréchet distance to the victim's samples, which does not decide anything.
+The shadow is stopped where its Inception Score stays at that of the victim's samples: `patience` evaluations in a row
+within the standard deviation of the victim's splits, from as many samples. A first crossing alone is noise and comes
+early. If that never happens, the evaluation that came closest counts. Beside it stands the Fréchet distance to the
+victim's samples, which does not decide anything.
 """
 
 from __future__ import annotations
@@ -94,8 +93,8 @@ def find_match(trace: list[Evaluation], band: float, patience: int) -> Match | N
     """The stopping point of a trace of evaluations in order.
 
     Returns:
-        The last of the first `patience` evaluations in a row within the band; else the closest one, the
-        earliest of equals; None for no evaluation.
+        The last of the first `patience` evaluations in a row within the band; else the closest one, the earliest of
+        equals; None for no evaluation.
     """
     run = 0
     for evaluation in trace:
@@ -109,13 +108,11 @@ def find_match(trace: list[Evaluation], band: float, patience: int) -> Match | N
 
 
 def other_rules(trace: list[Evaluation], band: float) -> dict[str, int]:
-    """Images seen where other rules would have stopped, to judge the matching rule by; empty for no
-    evaluation.
+    """Images seen where other rules would have stopped, to judge the matching rule by; empty for no evaluation.
 
     Returns:
-        first: the first evaluation; first_crossing: the first one within the band or beyond the victim's
-            score, absent
-        if there is none; closest: the smallest gap; last; nearest_frechet: the smallest Fréchet distance.
+        first: the first evaluation; first_crossing: the first within the band, absent if there is none; closest: the
+        smallest gap; last; nearest_frechet: the smallest Fréchet distance.
     """
     if not trace:
         return {}
@@ -137,21 +134,13 @@ class Matcher:
         target: the victim's samples, measured.
         scorer: the scoring network, the one that measured them.
         seed: of the samples drawn; each evaluation draws new ones, from (seed, images seen).
-        keep: given (images seen, the discriminator's state) at each evaluation, to store it: the attack's
-            course along the training is read from these.
+        keep: given (images seen, the discriminator's state) at each evaluation, to store it: the attack's course along
+            the training is read from these.
         threads: of sampling and scoring on a CPU.
     """
 
-    def __init__(
-        self,
-        config: MatchingConfig,
-        target: Target,
-        scorer: Scorer,
-        seed: int,
-        *,
-        keep: Keep | None = None,
-        threads: int = 1,
-    ) -> None:
+    def __init__(self, config: MatchingConfig, target: Target, scorer: Scorer, seed: int, *, keep: Keep | None = None,
+                 threads: int = 1) -> None:
         self.config, self.target, self.scorer, self.seed = config, target, scorer, seed
         self.keep, self.threads = keep, threads
         self.trace: list[Evaluation] = []

@@ -1,12 +1,10 @@
 """Several workers that train as one: averaged gradients, BatchNorm over the whole batch, common decisions.
 
-Data-parallel training as DistributedDataParallel does it (Li et al. 2020): equal weights in every worker,
-each a slice of the batch, gradients averaged before each update. The averaging is called where a step needs
-it instead of wrapping
-the networks: a GAN's step runs two of them, holds one still at a time and differentiates a gradient
-    (WGAN-GP), which
-the wrapper does not support. It works with gloo on CPUs and with nccl on GPUs, where each worker has its own
-device. All workers hold slices of one size.
+Data-parallel training as DistributedDataParallel does it (Li et al. 2020): equal weights in every worker, each a slice
+of the batch, gradients averaged before each update. The averaging is called where a step needs it instead of wrapping
+the networks: a GAN's step runs two of them, holds one still at a time and differentiates a gradient (WGAN-GP), which
+the wrapper does not support. It works with gloo on CPUs and with nccl on GPUs, where each worker has its own device.
+All workers hold slices of one size.
 """
 
 from __future__ import annotations
@@ -58,9 +56,7 @@ def world_size() -> int:
 
 
 class SyncedBatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm whose mean and variance are the whole batch's, over all workers; on any backend, gloo
-    included.
-    """
+    """BatchNorm whose mean and variance are the whole batch's, over all workers; on any backend, gloo included."""
 
     def forward(self, maps: Tensor) -> Tensor:
         """(N, C, H, W) to the same."""

@@ -1,5 +1,6 @@
 """Folders that become sets, faults of whole sets, saving, joining, altered versions, the fingerprint."""
 
+import json
 import os
 import time
 from pathlib import Path
@@ -276,6 +277,14 @@ def test_a_second_fingerprint_reads_no_picture_and_a_broken_index_does_no_harm(f
     index, = (tmp_path / 'cache').iterdir()
     index.write_text('{"broken')
     assert imageset.fingerprint(folder, tmp_path / 'cache') == first
+
+
+def test_a_file_that_may_still_change_unseen_is_not_indexed(folder, tmp_path):
+    ahead = time.time() + 60
+    os.utime(_age(folder) / '1_1.png', (ahead, ahead))
+    imageset.fingerprint(folder, tmp_path / 'cache')
+    index, = (tmp_path / 'cache').iterdir()
+    assert set(json.loads(index.read_text())) == {path.name for path in folder.iterdir()} - {'1_1.png'}
 
 
 def test_three_thousand_files_are_recognised_at_once(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,8 +45,8 @@ def flow(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 @pytest.fixture(scope='module')
 def people() -> list[tuple[synthetic.Master, synthetic.Master]]:
-    """Two fingers, right and left index, of 50 people."""
-    return [(synthetic.master(5, s, 0, 48), synthetic.master(5, s, 1, 48)) for s in range(50)]
+    """Two fingers, right and left index, of 40 people."""
+    return [(synthetic.master(5, s, 0, 48), synthetic.master(5, s, 1, 48)) for s in range(40)]
 
 
 def test_same_numbers_give_the_same_pictures_in_any_block() -> None:
@@ -60,8 +61,8 @@ def test_same_numbers_give_the_same_pictures_in_any_block() -> None:
 
 
 def test_pictures_differ_by_seed_subject_finger_and_impression() -> None:
-    pictures = [synthetic.impression(synthetic.master(*who, 48), n)
-                for *who, n in ((0, 1, 1, 0), (1, 1, 1, 0), (0, 0, 1, 0), (0, 1, 0, 0), (0, 1, 1, 1))]
+    pictures = [synthetic.impression(synthetic.master(seed, subject, finger, 48), n) for seed, subject, finger, n
+                in ((0, 1, 1, 0), (1, 1, 1, 0), (0, 0, 1, 0), (0, 1, 0, 0), (0, 1, 1, 1))]
     assert len({p.tobytes() for p in pictures}) == 5
 
 
@@ -85,9 +86,10 @@ def test_any_shape_and_resolution(shape: int | tuple[int, int], ppi: float) -> N
 @pytest.mark.parametrize('arguments', [
     {'size': 47}, {'size': 513}, {'ppi': 149}, {'ppi': 1201}, {'fingers': 0}, {'fingers': 11},
     {'impressions': 0}, {'seed': -1}, {'subjects': [-1]}])
-def test_impossible_requests_are_refused_in_one_line(arguments: dict[str, int]) -> None:
+def test_impossible_requests_are_refused_in_one_line(arguments: dict[str, Any]) -> None:
+    usual: dict[str, Any] = {'seed': 0, 'subjects': [0], 'fingers': 1, 'impressions': 1, 'size': 48}
     with pytest.raises(UserError) as caught:
-        synthetic.generate(**{'seed': 0, 'subjects': [0], 'fingers': 1, 'impressions': 1, 'size': 48, **arguments})
+        synthetic.generate(**{**usual, **arguments})
     assert '\n' not in str(caught.value) and 'synthetic' in str(caught.value)
 
 
@@ -95,14 +97,14 @@ def test_resolution_zero_fills_the_picture_and_keeps_ridges_five_pixels_apart() 
     assert synthetic.master(0, 0, 0, (356, 328)).ppi == pytest.approx(500)
     for size in (48, 64, 96):
         assert synthetic.master(0, 0, 0, size).ppi / 500 * synthetic.PERIOD == pytest.approx(5)
-    pixels, _ = synthetic.generate(0, range(12), 1, 2, 96)
-    dark = (ndimage.gaussian_filter(255.0 - pixels[:, 0], (0, 4, 4)) > 60).mean((1, 2))
+    pixels, _ = synthetic.generate(0, range(12), 1, 1, 64)
+    dark = (ndimage.gaussian_filter(255.0 - pixels[:, 0], (0, 3, 3)) > 60).mean((1, 2))
     assert 0.3 < dark.mean() < 0.85 and dark.std() > 0.05  # the contact's shape varies
 
 
 @pytest.mark.parametrize(('size', 'ppi'), [(356, 500), (256, 300), (96, 0), (64, 0)])
 def test_ridges_are_as_far_apart_as_stated(size: int, ppi: float) -> None:
-    fingers = [synthetic.master(1, s, 0, size, ppi) for s in range(4)]
+    fingers = [synthetic.master(1, s, 0, size, ppi) for s in range(3)]
     ratios = [ridge_period(synthetic.impression(f, n)) / f.period for f in fingers for n in range(2)]
     assert np.mean(ratios) == pytest.approx(1, abs=0.05)
     assert min(ratios) > 0.85 and max(ratios) < 1.15
@@ -115,7 +117,8 @@ def test_fingers_of_a_person_share_their_ridge_period(
     assert np.corrcoef(measured.ravel(), planted.ravel())[0, 1] > 0.6  # it shows in the ridges
     assert np.corrcoef(planted.T)[0, 1] > 0.5  # 0.69 planted
     assert np.corrcoef(measured.T)[0, 1] > 0.3
-    assert abs(np.corrcoef(measured[:, 0], np.roll(measured[:, 1], 1))[0, 1]) < 0.25
+    others = [np.corrcoef(measured[:, 0], np.roll(measured[:, 1], k))[0, 1] for k in range(1, len(people))]
+    assert abs(np.mean(others)) < 0.1
 
 
 def test_fingers_of_a_person_share_their_class_law() -> None:
@@ -130,14 +133,13 @@ def test_fingers_of_a_person_share_their_class_law() -> None:
 def test_the_hand_decides_which_way_loops_open(people: list[tuple[synthetic.Master, synthetic.Master]]) -> None:
     for finger, usual in ((0, 'right_loop'), (1, 'left_loop')):
         loops = [pair[finger].pattern for pair in people if 'loop' in pair[finger].pattern]
-        assert len(loops) > 20 and loops.count(usual) / len(loops) > 0.8
+        assert len(loops) > 15 and loops.count(usual) / len(loops) > 0.8
 
 
-def test_skin_makes_prints_of_a_person_alike() -> None:
-    pixels, _ = synthetic.generate(2, range(40), 2, 2, 48)
-    light = pixels.reshape(40, 2, -1).mean(2)
-    same, other = (np.corrcoef(light[:, 0], np.roll(light[:, 1], k))[0, 1] for k in (0, 1))
-    assert same > 0.15 and same > other + 0.1
+def test_skin_makes_prints_of_a_person_alike(people: list[tuple[synthetic.Master, synthetic.Master]]) -> None:
+    light = np.array([[np.mean([synthetic.impression(f, n) for n in range(3)]) for f in pair] for pair in people])
+    same, *others = (np.corrcoef(light[:, 0], np.roll(light[:, 1], k))[0, 1] for k in range(len(people)))
+    assert same > np.quantile(others, 0.95) and abs(np.mean(others)) < 0.1
 
 
 @pytest.mark.parametrize('pattern', ['tented_arch', 'left_loop', 'right_loop', 'whorl'])

@@ -52,7 +52,7 @@ def lost(context, params, budget):
 def context(folder, **settings):
     for name in ('out', 'scratch'):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    return Context('search/toy', 'k' * 20, {}, {}, folder / 'out', folder / 'scratch',
+    return Context('search/toy', 'a' * 20, {}, {}, folder / 'out', folder / 'scratch',
                    settings={'calls': str(folder / 'calls'), **settings})
 
 

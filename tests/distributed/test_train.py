@@ -1,7 +1,9 @@
 """Trainings end with the same numbers in one process, under Ray Train, in pieces and after kills."""
 
+import json
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +13,6 @@ import torch
 
 from fpray.distributed import train as train_module
 from fpray.distributed.train import Fitted, Trainable, fit, load_state, save_state
-from fpray.errors import UserError
 from fpray.store import Context
 from fpray.training.config import LoopConfig
 from fpray.training.loop import Pictures
@@ -58,9 +59,13 @@ class Watch:
 
     def __call__(self, progress):
         self.calls += 1
+        if self.task.mark:
+            with open(self.task.mark + '.seen', 'a') as f:
+                f.write(f'{progress.images_seen}\n')
         if self.task.die_at == progress.images_seen and not os.path.exists(self.task.mark):
             Path(self.task.mark).write_text(str(os.getpid()))
             os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(self.task.seconds)
         return {'calls': self.calls, 'stop': progress.images_seen >= self.task.stop_at > 0}
 
     def state_dict(self):
@@ -78,11 +83,9 @@ class LineTask:
     mark: str = ''
     die_at: int = 0
     stop_at: int = 0
-    wrong: bool = False
+    seconds: float = 0
 
     def build(self, rank, world, device):
-        if self.wrong:
-            raise UserError('the toy is wrong', 'mend it')
         learner = Line(rank, world)
         pixels = np.random.default_rng(1).integers(0, 256, (50, 1, 4, 4), dtype=np.uint8)
         return Trainable(learner, Pictures(pixels), Watch(learner, self))
@@ -91,7 +94,7 @@ class LineTask:
 def context(folder, **settings):
     for name in ('out', 'scratch'):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    return Context('toy', 'k' * 20, {}, {}, folder / 'out', folder / 'scratch', settings=settings)
+    return Context('toy', 'a' * 20, {}, {}, folder / 'out', folder / 'scratch', settings=settings)
 
 
 def result(folder):
@@ -131,7 +134,6 @@ def test_an_observer_ends_a_training_at_a_snapshot_and_for_good(tmp_path):
 
 
 def fitted_row(folder, step):
-    import json
     rows = [json.loads(line) for line in (folder / 'out' / 'curves.jsonl').read_text().splitlines()]
     return next(row for row in rows if row['step'] == step)
 
@@ -147,13 +149,41 @@ def test_checkpoints_hold_plain_values_and_damage_is_no_end(tmp_path):
     assert load_state(path) is None and not path.exists()
 
 
+def seen(mark):
+    return [int(line) for line in Path(f'{mark}.seen').read_text().split()]
+
+
 def test_ray_train_gives_the_same_bits_and_survives_a_killed_worker(ray, tmp_path, unbroken):
     mark = tmp_path / 'mark'
     task = LineTask(mark=str(mark), die_at=128)
     fitted = fit(task, LOOP, 5, context(tmp_path, checkpoint_images=80), trainer=True)
     assert int(mark.read_text()) != os.getpid()
+    assert fitted.images_seen == 240 and seen(mark).count(16) == 1 and seen(mark).count(112) == 2
     weights, curves = result(tmp_path)
-    assert fitted.images_seen == 240
+    assert (weights == unbroken[0]).all() and curves == unbroken[1]
+
+
+@pytest.mark.slow
+def test_ray_train_goes_on_after_a_killed_driver(ray, tmp_path, unbroken):
+    """What called the trainer is killed; the next call takes up the controller's snapshot."""
+    @ray.remote(num_cpus=0)
+    class Driver:
+        def run(self, task, here):
+            fit(task, LOOP, 5, here, trainer=True)
+
+    mark, here = tmp_path / 'mark', context(tmp_path, checkpoint_images=32)
+    task = LineTask(mark=str(mark), seconds=0.3)
+    driver = Driver.remote()
+    driver.run.remote(task, here)
+    end = time.monotonic() + 100
+    while not (os.path.exists(f'{mark}.seen') and 144 in seen(mark)) and time.monotonic() < end:
+        time.sleep(0.05)
+    ray.kill(driver)
+    time.sleep(2)
+    before = len(seen(mark))
+    fit(task, LOOP, 5, here, trainer=True)
+    assert seen(mark)[before] > 64
+    weights, curves = result(tmp_path)
     assert (weights == unbroken[0]).all() and curves == unbroken[1]
 
 

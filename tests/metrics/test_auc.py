@@ -93,6 +93,8 @@ def test_no_interval_where_people_do_not_vary_or_are_too_few():
 def test_auc_counts_ties_half_and_ignores_the_order_of_rows():
     assert auc([1, 1, 1, 1], [1, 0, 1, 0]) == 0.5
     assert auc([2, 1, 1, 0], [1, 1, 0, 0]) == 0.875
+    with pytest.raises(ValueError, match='both sides'):
+        auc([1, 2], [1, 1])
     score, label, person = audit(1, 12)
     order = np.random.default_rng(0).permutation(len(score))
     again = auc_clustered(score[order], label[order], person[order], seed=3)

@@ -75,5 +75,27 @@ def test_frechet_distance_of_fewer_samples_than_dimensions():
 
 def test_precision_and_recall_by_hand():
     real = np.array([[0.0], [1.0], [2.0], [10.0], [11.0], [12.0]])  # k = 1: every radius is 1
-    generated = np.array([[0.5], [2.9], [3.1], [50.0]])  # radii 2.4, 0.2, 0.2, 46.9
-    assert precision_recall(real, generated, 1) == (0.5, 5 / 6)  # 10, 11, 12 lie in the ball of 50; 0, 1, 2 in that of 0.5
+    generated = np.array([[0.5], [2.0], [2.9], [3.1]])  # radii 1.5, 0.9, 0.2, 0.2
+    assert precision_recall(real, generated, 1) == (0.75, 0.5)  # 3.1 lies in no ball; 10, 11, 12 lie in none
+    with pytest.raises(ValueError, match='more than k'):
+        precision_recall(real, generated, 4)
+
+
+def test_precision_and_recall_see_invention_and_collapse():
+    rng = np.random.default_rng(0)
+    real, same = rng.normal(size=(1500, 4)), rng.normal(size=(1500, 4))  # more than one block
+    assert min(precision_recall(real, same)) > 0.85
+    precision, recall = precision_recall(real, same * 0.1)
+    assert precision > 0.95 and recall < 0.2  # collapsed
+    precision, recall = precision_recall(real, same + 20)
+    assert precision == recall == 0
+
+
+def test_distinct_count_of_known_identities():
+    rng = np.random.default_rng(0)
+    people = rng.normal(size=(30, 64))
+    samples = people[rng.permutation(np.repeat(np.arange(30), 10))] + rng.normal(size=(300, 64)) * 0.1
+    assert distinct_count(samples, 0.7) == 30
+    assert distinct_count(samples * rng.uniform(0.1, 9, (300, 1)), 0.7) == 30  # the cosine knows no length
+    assert distinct_count(samples[:1].repeat(50, 0), 0.7) == 1
+    assert distinct_count(np.eye(5), 0.5) == 5 and distinct_count(np.zeros((0, 4)), 0.5) == 0

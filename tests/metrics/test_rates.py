@@ -45,7 +45,9 @@ def test_every_rate_keeps_the_contract(name):
     assert rate.estimate is not None and rate.chance is not None
     assert rate == rate_of(score, LABEL, PERSON, **given)
     moved = rate_of(score[order], LABEL[order], PERSON[order], **given)
-    for ours, theirs in zip((rate.estimate, *rate.interval, rate.p), (moved.estimate, *moved.interval, moved.p), strict=True):
+    for ours, theirs in zip(
+        (rate.estimate, *rate.interval, rate.p), (moved.estimate, *moved.interval, moved.p), strict=True
+    ):
         assert ours == theirs or ours == pytest.approx(theirs, abs=1e-12)
     assert {'estimate', 'interval', 'chance', 'n', 'n_people', 'p', 'note'} <= set(json.loads(json.dumps(rate.as_dict())))
 

@@ -3,6 +3,7 @@
 import copy
 import io
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -323,3 +324,15 @@ def test_impossible_trainings_are_refused(make, part):
     with pytest.raises(UserError) as fault:
         make()
     assert part in str(fault.value)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which('g++') is None, reason='torch.compile needs a C++ compiler')
+def test_compiled_steps_are_the_plain_steps():
+    plain, compiled = (GanLearner(tiny(), LoopConfig(compile=chosen), 1) for chosen in (False, True))
+    for seed in range(2):
+        losses = [learner.step(batch_of(8, seed), noise(seed)) for learner in (plain, compiled)]
+        assert losses[0].keys() == losses[1].keys()
+        for name, value in losses[0].items():
+            torch.testing.assert_close(losses[1][name], value, rtol=1e-4, atol=1e-5)
+    assert plain.state_dict()['generator'].keys() == compiled.state_dict()['generator'].keys()

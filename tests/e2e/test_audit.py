@@ -1,0 +1,154 @@
+"""Whole audits on real Ray and real MLflow: from pictures to a report, again without training, from folders, after kills."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fpray.data.synthetic import generate
+from fpray.distributed.plan import order
+from fpray.reports.results import load
+from fpray.store import Store
+from fpray.studies.config import AuditConfig, Settings, smoke
+from fpray.studies.run import audit_generator, dry_run, prepare, run_audit
+
+ROOT = Path(__file__).parents[2]
+
+
+def tiny() -> AuditConfig:
+    """Smoke with one size and one shadow: the path, not the numbers."""
+    config = smoke()
+    return replace(config, seed=3, split=replace(config.split, sizes=(10,)), shadow=replace(config.shadow, count=1),
+                   search=replace(config.search, mode='off'))
+
+
+def write_people(folder: Path, people: range, size: int = 48) -> None:
+    pixels, records = generate(11, list(people), 1, 4, size)
+    folder.mkdir(parents=True)
+    for picture, record in zip(pixels, records, strict=True):
+        Image.fromarray(picture[0]).save(folder / f'{int(record["subject"]) + 1}_{int(record["impression"]) + 1}.png')
+
+
+@pytest.fixture(scope='module')
+def finished(ray, tmp_path_factory):
+    """One smoke audit of the stand-in, with its search, shared by the tests that look at it."""
+    store = tmp_path_factory.mktemp('audit') / 'store'
+    config = replace(smoke(), seed=3)
+    outcome = run_audit(config, Settings(store=str(store)), preset='smoke', show=False)
+    return config, store, outcome
+
+
+def test_an_audit_ends_with_verdict_report_and_results(finished):
+    config, _, outcome = finished
+    assert outcome.verdict.startswith(('Found', 'Not found', 'Cannot say'))
+    results = load(outcome.results)
+    assert results['seed'] == 3 and results['config']['split']['headline'] == config.split.headline
+    assert {row['people'] for row in results['sweep']} == set(config.split.sizes)
+    assert results['search']['mode'] == 'rounds' and len(results['search']['trials']) == config.search.trials
+    assert sum(trial['state'] == 'pruned' for trial in results['search']['trials']) == 1
+    assert len(results['shadows']['aucs']) == config.shadow.count
+    assert all('auc' in results['controls'][name] for name in ('placebo', 'rehearsal', 'pictures_alone'))
+    page = outcome.report.read_text()
+    assert 'synthetic stand-in' in page and '://' not in page and outcome.verdict.split(',')[0] in page
+
+
+def test_what_the_store_holds_is_not_run_again(finished):
+    config, store, outcome = finished
+    before = {path: path.stat().st_mtime_ns for path in store.rglob('manifest.json')}
+    begun = time.monotonic()
+    again = run_audit(config, Settings(store=str(store), mlflow=False, actors=1), preset='smoke', show=False)
+    assert time.monotonic() - begun < 10
+    assert before == {path: path.stat().st_mtime_ns for path in store.rglob('manifest.json')}
+    first, second = (json.loads(path.read_text()) for path in (outcome.results, again.results))
+    assert first['primary'] == second['primary'] and all(stage['cached'] for stage in second['timing']['stages'])
+
+
+def test_the_dry_run_prints_the_plan(finished):
+    config, store, _ = finished
+    laid, settings = prepare(config, Settings(store=str(store)))
+    text = dry_run(laid, settings)
+    assert text.count('  done ') == len(order([laid.numbers])) and laid.hash in text and 'parameters' in text
+    other = dry_run(*prepare(replace(config, seed=4), Settings(store=str(store))))
+    assert '  to do' in other and '  done ' not in other
+
+
+def test_mlflow_holds_the_study_with_a_run_a_stage_and_a_trial(finished):
+    from mlflow.tracking import MlflowClient
+
+    config, store, outcome = finished
+    client = MlflowClient(f'sqlite:///{store}/mlflow.db')
+    runs = [run for experiment in client.search_experiments() for run in client.search_runs([experiment.experiment_id])]
+    parents = [run for run in runs if 'mlflow.parentRunId' not in run.data.tags]
+    names = [run.data.tags['mlflow.runName'] for run in runs]
+    assert len(parents) == 1 and parents[0].info.status == 'FINISHED'
+    assert 'auc' in parents[0].data.metrics and parents[0].data.params['split.headline'] == str(config.split.headline)
+    assert any(name.startswith('victim/10') for name in names) and sum('trial' in name for name in names) == 2
+    victim = next(run for run in runs if run.data.tags['mlflow.runName'].startswith('victim/10'))
+    steps = [metric.step for metric in client.get_metric_history(victim.info.run_id, 'loss_d')]
+    assert steps and steps == sorted(steps) and steps[-1] == config.victim.loop.images
+    assert any(f.path.endswith('report.html') for f in client.list_artifacts(parents[0].info.run_id))
+    assert str(store) in outcome.ui
+
+
+def test_an_owners_folders_are_audited_without_a_victim_of_ours(ray, tmp_path):
+    write_people(tmp_path / 'members', range(0, 10))
+    write_people(tmp_path / 'others', range(20, 30))
+    rng = np.random.default_rng(0)
+    (tmp_path / 'generated').mkdir()
+    for number in range(130):
+        Image.fromarray(rng.integers(0, 256, (48, 48), np.uint8)).save(tmp_path / 'generated' / f'{number}.png')
+    config = tiny()
+    config = replace(config, data=replace(config.data, layout='fvc', members=str(tmp_path / 'members'),
+                                          nonmembers=str(tmp_path / 'others')),
+                     victim=replace(config.victim, samples=str(tmp_path / 'generated')))
+    outcome = run_audit(config, Settings(store=str(tmp_path / 'store'), mlflow=False), show=False)
+    results = load(outcome.results)
+    assert results['primary']['victim'] == 'owner' and not results['data']['synthetic']
+    assert 'stand-in' in ' '.join(results['warnings']) and results['verdict'].startswith('Cannot say')
+    assert results['data']['altered_for_iia'] and 'white-box' not in {row['attack'] for row in results['attacks']
+                                                                     if row['victim'] == 'owner'}
+
+
+def test_any_callable_is_audited_in_three_lines(ray, tmp_path):
+    write_people(tmp_path / 'members', range(0, 10))
+    write_people(tmp_path / 'others', range(20, 30))
+
+    def sample(n: int, seed: int) -> np.ndarray:
+        return np.random.default_rng(seed).random((n, 48, 48))
+
+    outcome = audit_generator(sample, str(tmp_path / 'members'), str(tmp_path / 'others'), layout='fvc',
+                              store=str(tmp_path / 'store'), config=tiny())
+    assert load(outcome.results)['primary']['victim'] == 'owner'
+
+
+@pytest.mark.slow
+def test_a_killed_driver_goes_on_to_the_same_numbers(tmp_path):
+    """The driver and all its Ray are killed in the middle; the second run ends with an unbroken run's numbers."""
+    def run(store: Path) -> subprocess.Popen:
+        return subprocess.Popen([sys.executable, str(ROOT / 'jobs/mia_sweep.py'), '--preset', 'smoke', '--seed', '5',
+                                 '--store', str(store), '--no-mlflow'], cwd=ROOT, start_new_session=True,
+                                env={**os.environ, 'PYTHONPATH': str(ROOT)}, stdout=subprocess.DEVNULL)
+
+    unbroken = run(tmp_path / 'unbroken')
+    assert unbroken.wait(timeout=900) == 0
+    broken = run(tmp_path / 'broken')
+    while not list((tmp_path / 'broken').glob('*/attempt-*/discriminator.pt')):
+        assert broken.poll() is None, 'ended before the first victim was done'
+        time.sleep(0.2)
+    os.killpg(broken.pid, signal.SIGKILL)
+    broken.wait()
+    assert run(tmp_path / 'broken').wait(timeout=900) == 0
+    first, second = ([json.loads(p.read_text()) for p in (tmp_path / name / 'reports').rglob('results.json')]
+                     for name in ('unbroken', 'broken'))
+    assert len(first) == len(second) == 1
+    for part in ('primary', 'controls', 'attacks', 'table_4_1', 'stopping', 'verdict'):
+        assert first[0][part] == second[0][part], part
+    assert not Store(tmp_path / 'broken').verify()

@@ -1,0 +1,322 @@
+"""The audit's plan: what its keys hang on and what not, who is trained, who is asked, and the owner's case."""
+
+import pickle
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fpray.errors import UserError
+from fpray.store import Stage, canonical_json
+from fpray.studies import audit
+from fpray.studies.audit import Plan, headline_of, plan, targets
+from fpray.studies.config import AuditConfig, SearchConfig, Settings, preset
+
+SMOKE = replace(preset('smoke'), seed=5)
+NOTHING = Settings()
+
+
+def keys(laid: Plan) -> dict[str, str]:
+    """Name of every stage -> its key."""
+    return {stage.name: stage.key for stage in laid.stages}
+
+
+def stages(laid: Plan) -> dict[str, Stage]:
+    """The stages by name."""
+    return {stage.name: stage for stage in laid.stages}
+
+
+def changed(config: AuditConfig, other: AuditConfig) -> set[str]:
+    """Families and names of the stages of `config` whose key is not the same under `other`."""
+    before, after = keys(plan(config, NOTHING)), keys(plan(other, NOTHING))
+    return {name for name, key in before.items() if after.get(name) != key}
+
+
+def families(names: set[str]) -> set[str]:
+    """The stages' families."""
+    return {name.split('/')[0] for name in names}
+
+
+def with_part(config: AuditConfig, part: str, **fields: object) -> AuditConfig:
+    """The configuration with some fields of one part changed."""
+    return replace(config, **{part: replace(getattr(config, part), **fields)})
+
+
+def write_set(folder: Path, fingers: range, shade: int = 0) -> Path:
+    """A folder of small pictures in the layout fvc, all different, the same for the same arguments."""
+    folder.mkdir(parents=True)
+    for finger in fingers:
+        for impression in range(1, 4):
+            rng = np.random.default_rng([finger, impression, shade])
+            Image.fromarray(rng.integers(0, 256, (16, 16), np.uint8)).save(folder / f'{finger}_{impression}.png')
+    return folder
+
+
+@pytest.fixture
+def owner(tmp_path: Path) -> AuditConfig:
+    """An owner's case: members, non-members, generated pictures and other people for the controls."""
+    folders = {name: write_set(tmp_path / name, fingers) for name, fingers in (
+        ('in', range(1, 13)), ('out', range(21, 33)), ('others', range(41, 90)), ('made', range(91, 95)))}
+    data = replace(SMOKE.data, layout='fvc', members=str(folders['in']), nonmembers=str(folders['out']),
+                   reference=str(folders['others']))
+    return replace(SMOKE, data=data, victim=replace(SMOKE.victim, samples=str(folders['made'])))
+
+
+# The plan as such
+
+
+@pytest.mark.parametrize('name', ['smoke', 'desk', 'paper'])
+def test_a_plan_is_a_graph_that_ends_in_the_numbers(name: str) -> None:
+    laid = plan(preset(name), NOTHING)
+    names = [stage.name for stage in laid.stages]
+    assert len(set(names)) == len(names) and names[0] == 'pictures' and laid.numbers.name == 'numbers'
+    assert len({stage.key for stage in laid.stages}) == len(names), 'no two stages have one key'
+    done: set[str] = set()
+    for stage in laid.stages:
+        assert {each.name for each in stage.inputs.values()} <= done, f'{stage.name} stands before its inputs'
+        done.add(stage.name)
+    reached, waiting = set(), [laid.numbers]
+    while waiting:
+        stage = waiting.pop()
+        reached.add(stage.name)
+        waiting += stage.inputs.values()
+    assert reached == set(names), 'every stage is worth something to the numbers'
+    assert laid.hash == laid.numbers.key and all(stage.weight > 0 for stage in laid.stages)
+
+
+def test_a_plan_holds_search_controls_and_every_size() -> None:
+    found = set(keys(plan(SMOKE, NOTHING)))
+    for victim, shadows in {'10': 2, 'rehearsal': 2, 'placebo': 2, '6': 1}.items():
+        assert {f'victim/{victim}', f'samples/{victim}', f'attack/{victim}'} <= found
+        assert [name for name in found if name.startswith(f'shadow/{victim}/')].__len__() == shadows
+    assert {'pictures', 'people', 'scorer', 'search', 'quality', 'numbers'} <= found and len(found) == 6 + 3 * 4 + 7
+    first = targets(SMOKE)[0]
+    assert first.name == headline_of(SMOKE) == '10' and first.people == 10, 'the headline comes first'
+
+
+def test_every_step_is_a_function_that_travels() -> None:
+    for stage in plan(SMOKE, NOTHING).stages:
+        assert '<' not in stage.run.__qualname__ and stage.run.__doc__
+        assert pickle.loads(pickle.dumps(stage.run)) is stage.run
+        assert pickle.loads(pickle.dumps(stage)).key == stage.key
+        canonical_json(stage.config)
+
+
+def test_steps_that_wait_for_others_hold_no_processor() -> None:
+    cpus = {stage.family: stage.resources.cpus for stage in plan(SMOKE, NOTHING).stages}
+    assert {family for family, count in cpus.items() if not count} == {'pictures', 'victim', 'search', 'attack'}
+
+
+# What keys hang on
+
+
+def test_keys_are_the_same_the_second_time() -> None:
+    assert keys(plan(SMOKE, NOTHING)) == keys(plan(replace(preset('smoke'), seed=5), NOTHING))
+    assert changed(SMOKE, replace(SMOKE, seed=6)) == set(keys(plan(SMOKE, NOTHING))), 'every stage draws something'
+
+
+def test_no_setting_is_in_a_key() -> None:
+    other = Settings(store='s3://bucket/x', actors=7, checkpoint_seconds=1.0, mlflow=False)
+    assert keys(plan(SMOKE, other)) == keys(plan(SMOKE, NOTHING))
+
+
+def test_without_a_seed_it_comes_from_the_data_alone() -> None:
+    free = preset('smoke')
+    assert plan(free, NOTHING).seed == plan(free, NOTHING).seed
+    assert plan(with_part(free, 'shadow', count=3), NOTHING).seed == plan(free, NOTHING).seed
+    assert plan(with_part(free, 'split', placebo=12), NOTHING).seed == plan(free, NOTHING).seed
+    assert plan(with_part(free, 'data', size=64), NOTHING).seed != plan(free, NOTHING).seed
+    assert plan(SMOKE, NOTHING).seed == 5 and 0 <= plan(free, NOTHING).seed < 2**31
+
+
+def test_a_victim_does_not_hang_on_what_is_done_to_it() -> None:
+    """Search, shadows, attacks and the attacker's draws change nothing that was trained or measured before them."""
+    before = {'pictures', 'people', 'scorer', 'victim', 'samples'}
+    for other in (with_part(SMOKE, 'search', trials=4), with_part(SMOKE, 'search', rounds=2, trials=4),
+                  with_part(SMOKE, 'search', mode='off'), with_part(SMOKE, 'shadow', count=4),
+                  with_part(SMOKE, 'shadow', course=3), with_part(SMOKE, 'shadow', others=2),
+                  replace(SMOKE, attacks=('shadow',))):
+        assert not families(changed(SMOKE, other)) & before
+    assert not families(changed(SMOKE, with_part(SMOKE, 'victim', draws=200))) & before - {'samples'}
+
+
+def test_a_change_is_seen_by_exactly_what_follows_from_it() -> None:
+    everyone = set(keys(plan(SMOKE, NOTHING)))
+    after_search = {'search', 'shadow', 'attack', 'numbers'}
+    assert families(changed(SMOKE, with_part(SMOKE, 'search', trials=4))) == after_search
+    assert families(changed(SMOKE, with_part(SMOKE, 'shadow', gan=replace(SMOKE.shadow.gan, smoothing=0.1)))) == after_search
+    # more shadows leave those that were there, and the search
+    assert families(changed(SMOKE, with_part(SMOKE, 'shadow', count=4))) == {'attack', 'numbers'}
+    assert families(changed(SMOKE, replace(SMOKE, attacks=('shadow',)))) == {'attack', 'numbers'}
+    assert changed(SMOKE, with_part(SMOKE, 'victim', random_draw=True)) == {'numbers'}
+    longer = with_part(SMOKE, 'victim', loop=replace(SMOKE.victim.loop, images=512))
+    assert changed(SMOKE, longer) == everyone - {'pictures', 'people', 'scorer'}
+    assert changed(SMOKE, with_part(SMOKE, 'scorer', holdout=0.3)) == everyone - {'pictures', 'people'}
+    assert changed(SMOKE, with_part(SMOKE, 'data', impressions=2)) == everyone
+
+
+def test_a_change_of_the_split_redraws_everybody() -> None:
+    """The stand-in holds as many people as all groups ask for, and members are drawn from all of them."""
+    other = with_part(SMOKE, 'split', placebo=12)
+    assert changed(SMOKE, other) == set(keys(plan(SMOKE, NOTHING)))
+    placebo = stages(plan(other, NOTHING))['victim/placebo']
+    assert placebo.config['people'] == 12 and placebo.config['group'] == 'placebo'
+
+
+def test_a_new_version_of_a_step_changes_what_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = keys(plan(SMOKE, NOTHING))
+    monkeypatch.setitem(audit.VERSIONS, 'samples', 2)
+    after = keys(plan(SMOKE, NOTHING))
+    assert families({name for name in before if before[name] != after[name]}) == {
+        'samples', 'search', 'shadow', 'attack', 'quality', 'numbers'}
+
+
+# Data by what they hold
+
+
+def test_data_count_by_their_content_not_by_their_place(tmp_path: Path) -> None:
+    here = write_set(tmp_path / 'a' / 'here', range(1, 7))
+    there = tmp_path / 'b' / 'there'
+    shutil.copytree(here, there)
+
+    def laid(folder: Path) -> Plan:
+        return plan(replace(preset('smoke'), data=replace(SMOKE.data, root=str(folder), layout='fvc')), NOTHING,
+                    str(tmp_path / 'cache'))
+
+    first, moved = laid(here), laid(there)
+    assert keys(first) == keys(moved) and first.seed == moved.seed
+    assert first.folders == {'root': str(here)} and moved.folders == {'root': str(there)}, 'the place is a setting'
+    assert str(here) not in canonical_json([stage.config for stage in first.stages])
+    with Image.open(there / '3_2.png') as picture:
+        pixels = np.array(picture)
+    pixels[7, 7] ^= 1
+    Image.fromarray(pixels).save(there / '3_2.png')
+    touched = laid(there)
+    assert touched.seed != first.seed and not set(keys(touched).values()) & set(keys(first).values())
+    (there / 'notes.txt').write_text('no picture')
+    assert keys(laid(there)) == keys(touched), 'what is no picture does not count'
+
+
+@pytest.mark.parametrize('name', ['root', 'reference'])
+def test_a_missing_folder_is_named(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match='none'):
+        plan(with_part(SMOKE, 'data', **{name: str(tmp_path / 'none')}), NOTHING)
+
+
+def test_nobody_to_learn_from_is_said_before_anything_runs() -> None:
+    with pytest.raises(UserError, match='--split.scoring 0'):
+        plan(with_part(SMOKE, 'split', scoring=0), NOTHING)
+
+
+# Who is trained on and who is asked about
+
+
+def test_the_placebo_is_asked_about_people_it_never_saw() -> None:
+    found = stages(plan(SMOKE, NOTHING))
+    headline, placebo = found['attack/10'].config, found['attack/placebo'].config
+    for field in ('positives', 'negatives', 'people', 'attacks'):
+        assert headline[field] == placebo[field], 'the very queries of the headline'
+    assert (headline['positives'], headline['negatives'], headline['people']) == ('members', 'nonmembers', 10)
+    trained = {name: (stage.config['group'], stage.config['people']) for name, stage in found.items()
+               if stage.family == 'victim'}
+    assert trained == {'victim/10': ('members', 10), 'victim/6': ('members', 6), 'victim/placebo': ('placebo', 10),
+                       'victim/rehearsal': ('rehearsal_in', 10)}
+    rehearsal = found['attack/rehearsal'].config
+    assert (rehearsal['positives'], rehearsal['negatives']) == ('rehearsal_in', 'rehearsal_out')
+    assert found['attack/6'].config['people'] == 6
+    recipes = {name: replace_seed(stage.config) for name, stage in found.items() if stage.family == 'victim'}
+    assert recipes['victim/placebo'] == recipes['victim/10'] == recipes['victim/rehearsal'] == recipes['victim/6']
+
+
+def replace_seed(config: Mapping[str, object]) -> dict[str, object]:
+    """A victim's configuration without who it is trained on."""
+    return {name: value for name, value in config.items() if name not in ('seed', 'group', 'people')}
+
+
+def test_every_training_and_draw_has_a_seed_of_its_own() -> None:
+    laid = plan(preset('desk'), NOTHING)
+    seeds = [stage.config['seed'] for stage in laid.stages if isinstance(stage.config, dict) and 'seed' in stage.config
+             and stage.family != 'numbers']
+    assert len(seeds) == len(set(seeds)) and all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_an_attack_sees_samples_and_no_more() -> None:
+    """White-box alone gets the victim; the shadows learn from samples, the scoring network and the search."""
+    found = stages(plan(SMOKE, NOTHING))
+    for name, stage in found.items():
+        if stage.family == 'shadow':
+            victim = name.split('/')[1]
+            assert {each.name for each in stage.inputs.values()} == {f'samples/{victim}', 'scorer', 'search'}
+    assert {each.name for each in found['search'].inputs.values()} == {'samples/10', 'scorer'}
+    assert {each.name for each in found['scorer'].inputs.values()} == {'pictures', 'people'}
+    assert found['attack/10'].inputs['victim'] is found['victim/10']
+    assert found['attack/10'].inputs['reference'] is found['samples/rehearsal']
+    assert 'reference' not in found['attack/rehearsal'].inputs, 'it would be calibrated by itself'
+    black = stages(plan(replace(SMOKE, attacks=('shadow', 'nearest')), NOTHING))
+    for name, stage in black.items():
+        assert stage.family != 'attack' or not {'victim', 'reference'} & set(stage.inputs), name
+
+
+def test_controls_that_cannot_be_had_are_left_out() -> None:
+    found = keys(plan(with_part(SMOKE, 'split', placebo=0, rehearsal=0), NOTHING))
+    assert {name for name in found if name.startswith('victim')} == {'victim/10', 'victim/6'}
+    assert 'reference' not in stages(plan(with_part(SMOKE, 'split', rehearsal=0), NOTHING))['attack/10'].inputs
+
+
+def test_without_a_search_the_first_shadow_is_trained_like_the_others() -> None:
+    off = plan(with_part(SMOKE, 'search', mode='off'), NOTHING)
+    first = stages(off)['shadow/10/0'].config
+    assert 'best' not in first and first['course'] == SMOKE.shadow.course
+    searched = stages(plan(SMOKE, NOTHING))
+    assert searched['shadow/10/0'].config['best'] and 'best' not in searched['shadow/placebo/0'].config
+    assert searched['shadow/placebo/0'].config['matching'].stop and not searched['shadow/placebo/0'].config['course']
+
+
+# An owner's generator
+
+
+def test_an_owners_generator_is_never_trained_or_opened(owner: AuditConfig) -> None:
+    laid = plan(owner, NOTHING)
+    found = stages(laid)
+    assert headline_of(owner) == 'owner' and set(laid.folders) == {'members', 'nonmembers', 'reference', 'samples'}
+    assert {name for name in found if name.startswith('victim')} == {'victim/placebo', 'victim/rehearsal'}
+    assert 'victim' not in found['attack/owner'].inputs, 'no white box'
+    assert found['samples/owner'].run.__name__ == 'owner_samples'
+    assert found['attack/owner'].config['people'] is None and found['attack/placebo'].config['people'] is None
+    assert found['attack/placebo'].config['positives'] == 'members'
+    assert found['attack/owner'].config['course'] and found['search'].inputs['samples'] is found['samples/owner']
+    assert found['quality'].config['headline'] is None and laid.numbers.config['owner']
+
+
+def test_an_owners_new_samples_change_no_control(owner: AuditConfig, tmp_path: Path) -> None:
+    again = write_set(tmp_path / 'again', range(91, 95), shade=1)
+    moved = changed(owner, with_part(owner, 'victim', samples=str(again)))
+    assert 'samples/owner' in moved and 'attack/owner' in moved
+    assert not {'pictures', 'people', 'scorer', 'victim/placebo', 'victim/rehearsal', 'samples/placebo'} & moved
+
+
+def test_an_owners_samples_may_be_a_file(owner: AuditConfig, tmp_path: Path) -> None:
+    drawn = np.random.default_rng(0).integers(0, 256, (4, 1, 16, 16), np.uint8)
+    np.save(tmp_path / 'one.npy', drawn)
+    np.save(tmp_path / 'same.npy', drawn)
+    np.save(tmp_path / 'other.npy', drawn[::-1])
+    one, same, other = (with_part(owner, 'victim', samples=str(tmp_path / f'{name}.npy')) for name in ('one', 'same', 'other'))
+    assert not changed(one, same) and 'samples/owner' in changed(one, other)
+    with pytest.raises(UserError, match=r'none\.npy: No such file'):
+        plan(with_part(owner, 'victim', samples=str(tmp_path / 'none.npy')), NOTHING)
+
+
+@pytest.mark.parametrize('part', ['members', 'nonmembers', 'reference'])
+def test_an_owners_missing_folder_is_named(part: str, owner: AuditConfig, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match='lost'):
+        plan(with_part(owner, 'data', **{part: str(tmp_path / 'lost')}), NOTHING)
+    with pytest.raises(UserError, match='lost'):
+        plan(with_part(owner, 'victim', samples=str(tmp_path / 'lost')), NOTHING)
+
+
+def test_the_default_search_has_a_plan() -> None:
+    assert plan(replace(SMOKE, search=SearchConfig()), NOTHING).numbers.key != plan(SMOKE, NOTHING).numbers.key
