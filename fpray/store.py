@@ -77,11 +77,17 @@ def canonical_json(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Resources:
-    """What a stage's own process takes while it runs. A stage that starts trainers, trials or pools of its own asks
-    for 0 CPUs, so that it holds none while it waits for them."""
+    """What a stage takes while it runs.
+
+    Attributes:
+        cpus, gpus: of its own process. A stage that starts trainers, trials or pools asks for 0 CPUs, so that it holds
+            none while it waits for them.
+        children: CPUs that those need at least; a plan starts no more stages than its cluster can feed.
+    """
 
     cpus: float = 1
     gpus: float = 0
+    children: float = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -107,7 +107,8 @@ def run_plan(stages: Sequence[Stage], store: Store, settings: Mapping[str, Any] 
     Args:
         stages: in the order of their priority.
         store: reachable under the same root from every machine of the cluster.
-        settings: handed to each stage's Context; no number depends on them.
+        settings: handed to each stage's Context; no number depends on them. 'cpus': how many CPUs' worth of stages
+            run side by side, by default as many as the cluster has now; an autoscaling one needs it to grow.
         on_event: told what happens, in this process (e.g. `tracking.Tracker.on_event`).
         show: progress bars on a terminal, otherwise a line every five seconds.
 
@@ -179,7 +180,7 @@ class _Run:
 
     def _launch(self) -> None:
         for stage in list(self.waiting):
-            if not all(s.key in self.done for s in stage.inputs.values()):
+            if not all(s.key in self.done for s in stage.inputs.values()) or not self._has_room(stage):
                 continue
             if self.leases.take(stage.key) and not self.store.has(stage):
                 self.waiting.remove(stage)
@@ -199,6 +200,12 @@ class _Run:
                 self._finish(stage, Event('hit', stage))
             else:
                 self.display.note(f'{stage.name} is held by another driver; waiting for it')
+
+    def _has_room(self, stage: Stage) -> bool:
+        """Whether its CPUs are free: stages that wait for each other's workers would only hold memory."""
+        limit = float(self.settings.get('cpus') or ray.cluster_resources().get('CPU', 1))
+        taken = sum(s.resources.cpus + s.resources.children for s in self.running.values())
+        return not self.running or taken + stage.resources.cpus + stage.resources.children <= limit
 
     def _collect(self, reference: Any) -> None:
         stage = self.running.pop(reference)

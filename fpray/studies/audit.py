@@ -21,7 +21,7 @@ from fpray.studies.steps import PeopleConfig, PicturesConfig, derive_seed
 
 VERSIONS: dict[str, int] = {}  # family of a stage -> counted up when its function computes something else
 WORKER = Resources(cpus=1)
-COORDINATOR = Resources(cpus=0)  # of a stage that waits for tasks, trials, workers or actors of its own
+COORDINATOR = Resources(cpus=0, children=1)  # of a stage that waits for tasks, trials, workers or actors of its own
 SEEDS = 2**31  # a seed that comes from the fingerprint lies below
 
 
@@ -182,7 +182,7 @@ def _victim(laid: Plan, goal: Target, inputs: Mapping[str, Stage]) -> Stage:
     return laid.add(f'victim/{goal.name}', steps.victim, {
         'gan': config.victim.gan, 'loop': config.victim.loop, 'group': goal.group, 'people': goal.people,
         'matching': config.shadow.matching, 'seed': derive_seed(laid.seed, 'victim', goal.group, str(goal.people))},
-        inputs, 100, COORDINATOR)
+        inputs, 100, Resources(cpus=0, children=config.victim.loop.workers * config.victim.loop.threads))
 
 
 def _samples(laid: Plan, goal: Target, prints: Mapping[str, str], victim: Stage | None, pictures: Stage) -> Stage:

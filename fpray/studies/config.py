@@ -174,14 +174,16 @@ class Settings:
     """Folder or address (s3://...) that holds everything a run leaves; empty: ./runs, in a submitted job ~/fpray-runs."""
     actors: int = 0
     """Scoring actors; 0: one a CPU of the cluster, at most 8."""
+    cpus: int = 0
+    """CPUs' worth of stages that run side by side; 0: what the cluster has. Give an autoscaling cluster its most."""
     checkpoint_seconds: float = 20.0
     """Seconds between checkpoints of a training, about."""
     mlflow: bool = True
     """Record the run in MLflow (MLFLOW_TRACKING_URI, by default SQLite in the store)."""
 
     def __post_init__(self) -> None:
-        if self.actors < 0:
-            raise UserError(f'--actors {self.actors}', 'give a whole number of 0 or more')
+        for name in ('actors', 'cpus'):
+            _least(f'--{name}', getattr(self, name), 0)
         if not self.checkpoint_seconds > 0:
             raise UserError(f'--checkpoint-seconds {self.checkpoint_seconds}', 'give a number above 0')
 

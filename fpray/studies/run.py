@@ -141,7 +141,8 @@ def stage_settings(laid: Plan, settings: Settings) -> dict[str, Any]:
     import ray
 
     actors = settings.actors or min(MOST_ACTORS, max(1, int(ray.cluster_resources().get('CPU', 1))))
-    return {'folders': laid.folders, 'actors': actors, 'checkpoint_seconds': settings.checkpoint_seconds}
+    return {'folders': laid.folders, 'actors': actors, 'checkpoint_seconds': settings.checkpoint_seconds,
+            'cpus': settings.cpus}
 
 
 def audit_generator(sample: Callable[[int, int], Any], members: str, nonmembers: str, *, store: str = 'runs',

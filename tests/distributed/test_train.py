@@ -155,7 +155,7 @@ def seen(mark):
 
 def test_ray_train_gives_the_same_bits_and_survives_a_killed_worker(ray, tmp_path, unbroken):
     mark = tmp_path / 'mark'
-    task = LineTask(mark=str(mark), die_at=128)
+    task = LineTask(mark=str(mark), die_at=144, seconds=0.2)  # the controller looks every 0.2 s
     fitted = fit(task, LOOP, 5, context(tmp_path, checkpoint_images=80), trainer=True)
     assert int(mark.read_text()) != os.getpid()
     assert fitted.images_seen == 240 and seen(mark).count(16) == 1 and seen(mark).count(112) == 2
