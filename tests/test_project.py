@@ -1,5 +1,6 @@
 """The files around the package: lock, packaging, Makefile, cluster, and what README promises."""
 
+import ast
 import importlib.metadata
 import json
 import os
@@ -45,6 +46,17 @@ def test_the_lock_pins_what_the_project_asks_for() -> None:
         pinned = LOCK[plain(name)]
         assert [int(n) for n in re.findall(r'\d+', pinned)] >= [int(n) for n in bound.split('.')], requirement
     assert LOCK['numpy'].startswith('1.'), 'compressai wants numpy below 2'
+
+
+def test_the_project_asks_for_what_it_imports() -> None:
+    distributions = importlib.metadata.packages_distributions()
+    sources = [*(ROOT / 'fpray').rglob('*.py'), *(ROOT / 'jobs').rglob('*.py')]
+    nodes = [node for path in sources for node in ast.walk(ast.parse(path.read_text()))]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
+    foreign = {name.split('.')[0] for name in names} - set(sys.stdlib_module_names) - {'fpray'}
+    asked = {plain(re.match(r'[\w.-]+', line)[0]) for line in PYPROJECT['project']['dependencies']}  # type: ignore[index]
+    assert {name for name in foreign if asked.isdisjoint(map(plain, distributions[name]))} == set()
 
 
 def test_the_environment_is_the_locks() -> None:

@@ -46,7 +46,6 @@ def agreement(outputs: Sequence[np.ndarray]) -> np.ndarray:
     """
     ranks = np.stack([rank_average([one]) for one in _checked(outputs)])
     centred = ranks - ranks.mean(axis=1, keepdims=True)
-    centred[np.ptp(ranks, axis=1) == 0] = 0
     norms = np.linalg.norm(centred, axis=1, keepdims=True)
     unit = np.divide(centred, norms, out=np.zeros_like(centred), where=norms > 0)
     return np.asarray(unit @ unit.T)

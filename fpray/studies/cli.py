@@ -73,7 +73,7 @@ def _flags(kind: Any, config: Any, rest: Sequence[str], description: str) -> Any
 
     @dataclass(frozen=True)
     class Flags:
-        config: whole  # type: ignore[valid-type]
+        config: whole
         settings: Annotated[Settings, tyro.conf.arg(name='')]
         report: ReportSettings
         dry_run: bool = False

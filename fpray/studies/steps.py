@@ -83,7 +83,13 @@ def pictures(context: Context) -> None:
         people = max(split.sizes) + split.nonmembers + learning_people(split)
         parts['set'] = stand_in(config.seed, people, data.fingers, impressions, (data.size, data.size), data.ppi, context)
     everyone = _one_set(parts, config, context.scratch)
-    if 'reference' not in parts and not everyone.meta['synthetic'] and (need := _people_missing(everyone, config)):
+    need = 0 if everyone.meta['synthetic'] else _people_missing(everyone, config)
+    if 'samples' in where:
+        _read_owner_samples(where['samples'], data, everyone.pixels.shape[1:], context)
+    if need and 'reference' in parts:
+        raise UserError(f'--data.reference lacks {need} of the people that the groups ask for from whom the attacker learns',
+                        'give more people, or lower --split.scoring, --split.placebo or --split.rehearsal')
+    if need:
         _, _, height, width = everyone.pixels.shape
         parts['reference'] = _strangers(stand_in(config.seed, need, data.fingers, impressions, (height, width), 0, context),
                                         everyone.pixels.shape[1])
@@ -110,7 +116,7 @@ def _has_altered(records: pd.DataFrame) -> bool:
 
 
 def _people_missing(everyone: ImageSet, config: PicturesConfig) -> int:
-    """People that the learning groups lack; draws the split, whose complaints about the set belong here."""
+    """People that the learning groups lack; draws the split, so that a set that cannot be split is refused here."""
     missing = draw(everyone, config.data, config.split, config.seed).missing
     return sum(getattr(config.split, group.removesuffix('_in').removesuffix('_out')) for group in missing)
 
@@ -271,21 +277,30 @@ def samples(context: Context) -> None:
 
 def owner_samples(context: Context) -> None:
     """samples.npy from an owner's folder of generated pictures, or from a file of them."""
-    path, data = context.settings['folders']['samples'], context.config['data']
-    height_width, channels = _picture_form(context.inputs['pictures'])
-    if str(path).endswith('.npy'):
-        generator: Any = SampleFile(Path(path))
-        found = generator.sample(1, 0)
-    else:
-        generator = FolderGenerator(read_samples(path, data, context.scratch / 'samples').pixels)
-        found = generator.pixels
-    if found.shape[1:] != (channels, *height_width):
-        generated, real = ((s[2], s[1], s[0]) for s in (found.shape[1:], (channels, *height_width)))
-        raise UserError('generated pictures of {} x {} px with {} channel(s)'.format(*generated) +
-                        ', members\' pictures of {} x {} px with {}'.format(*real),
-                        'bring both to one size with --data.resize crop|pad and --data.size')
+    form = np.load(context.inputs['pictures'] / 'pixels.npy', mmap_mode='r').shape[1:]
+    generator = _read_owner_samples(context.settings['folders']['samples'], context.config['data'], form, context)
     draws = min(context.config['draws'], generator.size)
     np.save(context.out / 'samples.npy', generator.sample(draws, context.config['seed']))
+
+
+def _read_owner_samples(path: str, data: DataConfig, form: tuple[int, ...], context: Context) -> FolderGenerator:
+    """What an owner's generator drew.
+
+    Raises:
+        UserError: its pictures are not of the form (channels, height, width) of the members' pictures.
+    """
+    if path.endswith('.npy'):
+        file = SampleFile(Path(path))
+        generator = FolderGenerator(file.sample(file.size, 0))
+    else:
+        generator = FolderGenerator(read_samples(path, data, context.scratch / 'samples').pixels)
+    found = generator.pixels.shape[1:]
+    if found != form:
+        names = [f'{width} x {height} px {"gray" if channels == 1 else "colour"}'
+                 for channels, height, width in (found, form)]
+        raise UserError(f'pictures of two sizes: {names[0]} generated, {names[1]} of the members',
+                        'bring both to one size with --data.resize crop|pad and --data.size')
+    return generator
 
 
 # Shadows

@@ -17,7 +17,7 @@ from fpray.attacks import load_attack
 from fpray.data.config import DataConfig, SplitConfig
 from fpray.data.images import image_id
 from fpray.data.imageset import ImageSet
-from fpray.data.splits import Split, draw_split
+from fpray.data.splits import draw_split
 from fpray.reports.results import write_results
 from fpray.store import Context, write_curves
 from fpray.studies import steps
@@ -49,6 +49,7 @@ class Case:
     """Unseen impressions a finger: 0 leaves the MIA contrast alone, and is faster."""
     seed: int = 0
     coarse: bool = False
+    """Scores rounded to whole numbers."""
 
     @property
     def config(self) -> AuditConfig:
@@ -57,8 +58,8 @@ class Case:
         split = SplitConfig(sizes=(*self.sizes, n), headline=n, nonmembers=n, scoring=2, reference=0,
                             placebo=n if self.placebo is not None else 0,
                             rehearsal=n if self.rehearsal is not None else 0)
-        return replace(base, data=DataConfig(impressions=2, query_impressions=self.unseen), split=split, attacks=self.attacks,
-                       seed=self.seed)
+        return replace(base, data=DataConfig(impressions=2, query_impressions=self.unseen), split=split,
+                       attacks=self.attacks, seed=self.seed)
 
 
 def make_set(people: int, stand_in: bool) -> ImageSet:
@@ -116,7 +117,8 @@ def trained_folder(folder: Path, name: str) -> None:
     folder.mkdir(parents=True)
     trace = [{'images_seen': images, 'is_mean': 1.0 + images / 400, 'is_std': 0.05} for images in (100, 200, 300)]
     if name.startswith('victim'):
-        write_curves(folder, [{'step': p['images_seen'], 'loss_d': 1.2, 'loss_g': 0.7, 'inception_score': 1.5} for p in trace])
+        losses = {'loss_d': 1.2, 'loss_g': 0.7, 'inception_score': 1.5}
+        write_curves(folder, [{'step': point['images_seen'], **losses} for point in trace])
         (folder / 'trace.json').write_text(json.dumps(trace))
         return
     points = [{**p, 'frechet': 9.0 - n, 'gap': 0.1} for n, p in enumerate(trace)]
@@ -140,8 +142,8 @@ def lay(root: Path, case: Case) -> Context:
                'state': 'failed' if n == 2 else 'complete', 'extra': {'reached': 1.0}} for n in range(3)]
     (inputs['search'] / 'trials.json').write_text(json.dumps({'trials': trials, 'best': 0, 'reproducible': True}))
     (inputs['quality'] / 'quality.json').write_text(json.dumps([{
-        'name': 'training pictures', 'role': 'reference', 'people': case.people, 'images': 96, 'impressions': 2, 'is_mean': 2.0,
-        'is_std': 0.1, 'frechet': 0.0, 'precision': None, 'recall': None, 'distinct_identities': 30}]))
+        'name': 'training pictures', 'role': 'reference', 'people': case.people, 'images': 96, 'impressions': 2,
+        'is_mean': 2.0, 'is_std': 0.1, 'frechet': 0.0, 'precision': None, 'recall': None, 'distinct_identities': 30}]))
     leaks = {'rehearsal': case.rehearsal, 'placebo': case.placebo}
     goals = targets(config)
     for goal in goals:
@@ -305,8 +307,8 @@ def test_every_attack_contrast_and_unit_has_a_row(full: dict[str, Any]) -> None:
     assert len(found) == len(set(found)) and set(found) == expected
     assert [threat['name'] for threat in full['threat_models']] == list(FULL.attacks)
     family = [each for each in full['attacks'] if each['max_t_p'] is not None]
-    assert {(each['attack'], each['contrast']) for each in family} == {
-        (a, c) for a in FULL.attacks for c in ('mia', 'iia', 'memorisation')} - {('shadow', 'mia')}, 'not the endpoint itself'
+    others = {(a, c) for a in FULL.attacks for c in ('mia', 'iia', 'memorisation')} - {('shadow', 'mia')}
+    assert {(each['attack'], each['contrast']) for each in family} == others, 'not the endpoint itself'
     assert all(each['victim'] == '24' and each['unit'] == 'subject' for each in family)
 
 
@@ -479,22 +481,9 @@ def test_given_membership_may_be_a_capture_difference(tmp_path: Path) -> None:
 # Order
 
 
-@pytest.mark.parametrize('coarse', [False, True])
-def test_the_order_of_rows_changes_nothing(coarse: bool, tmp_path: Path) -> None:
+def test_the_order_of_rows_changes_nothing(tmp_path: Path) -> None:
     """Ties too: with scores rounded to whole numbers most pictures share theirs with others."""
-    case = Case(leak=1.0, coarse=coarse, unseen=1)
+    case = Case(leak=1.0, coarse=True, unseen=1)
     one, two = (results(tmp_path / str(shuffled), replace(case, shuffled=shuffled)) for shuffled in (False, True))
     one.pop('created'), two.pop('created')
     assert one == two
-
-
-def test_a_rerun_gives_the_same_and_another_seed_other_draws(tmp_path: Path) -> None:
-    one, two = (results(tmp_path / name, Case(leak=0.3)) for name in ('a', 'b'))
-    one.pop('created'), two.pop('created')
-    assert one == two
-
-
-def test_split_reads_back(tmp_path: Path) -> None:
-    context = lay(tmp_path, Case())
-    split = Split.from_json((context.inputs['people'] / 'split.json').read_text())
-    assert len(split.people['members']) == len(split.people['placebo']) == 24

@@ -92,7 +92,7 @@ def test_a_plan_holds_search_controls_and_every_size() -> None:
     found = set(keys(plan(SMOKE, NOTHING)))
     for victim, shadows in {'10': 2, 'rehearsal': 2, 'placebo': 2, '6': 1}.items():
         assert {f'victim/{victim}', f'samples/{victim}', f'attack/{victim}'} <= found
-        assert [name for name in found if name.startswith(f'shadow/{victim}/')].__len__() == shadows
+        assert sum(name.startswith(f'shadow/{victim}/') for name in found) == shadows
     assert {'pictures', 'people', 'scorer', 'search', 'quality', 'numbers'} <= found and len(found) == 6 + 3 * 4 + 7
     first = targets(SMOKE)[0]
     assert first.name == headline_of(SMOKE) == '10' and first.people == 10, 'the headline comes first'
@@ -208,7 +208,7 @@ def test_a_missing_folder_is_named(name: str, tmp_path: Path) -> None:
 
 
 def test_nobody_to_learn_from_is_said_before_anything_runs() -> None:
-    with pytest.raises(UserError, match='--split.scoring 0'):
+    with pytest.raises(UserError, match=r'--split\.scoring 0'):
         plan(with_part(SMOKE, 'split', scoring=0), NOTHING)
 
 
@@ -304,7 +304,8 @@ def test_an_owners_samples_may_be_a_file(owner: AuditConfig, tmp_path: Path) -> 
     np.save(tmp_path / 'one.npy', drawn)
     np.save(tmp_path / 'same.npy', drawn)
     np.save(tmp_path / 'other.npy', drawn[::-1])
-    one, same, other = (with_part(owner, 'victim', samples=str(tmp_path / f'{name}.npy')) for name in ('one', 'same', 'other'))
+    one, same, other = (with_part(owner, 'victim', samples=str(tmp_path / f'{name}.npy'))
+                        for name in ('one', 'same', 'other'))
     assert not changed(one, same) and 'samples/owner' in changed(one, other)
     with pytest.raises(UserError, match=r'none\.npy: No such file'):
         plan(with_part(owner, 'victim', samples=str(tmp_path / 'none.npy')), NOTHING)

@@ -61,8 +61,8 @@ def test_a_preset_alone_is_that_preset(name: str) -> None:
 def test_flags_override_fields_at_any_depth() -> None:
     command = ask('--preset', 'smoke', '--seed', '7', '--shadow.count', '5', '--victim.gan.lr-g', '1e-3',
                   '--victim.loop.images', '999', '--split.sizes', '4', '8', '--split.headline', '8',
-                  '--data.layout', 'fvc', '--data.root', '/pictures', '--search.mode', 'off', '--attacks', 'shadow', 'nearest',
-                  '--victim.random-draw', '--data.skip-bad')
+                  '--data.layout', 'fvc', '--data.root', '/pictures', '--search.mode', 'off',
+                  '--attacks', 'shadow', 'nearest', '--victim.random-draw', '--data.skip-bad')
     config = command.config
     assert (config.seed, config.shadow.count, config.victim.gan.lr_g, config.victim.loop.images) == (7, 5, 1e-3, 999)
     assert config.split.sizes == (4, 8) and config.data.layout == 'fvc' and config.data.root == '/pictures'
@@ -125,7 +125,8 @@ def test_numbers_of_a_file_keep_their_kind(saved) -> None:
 def test_merged_names_the_file_and_leaves_its_arguments_alone() -> None:
     config, changes = preset('smoke'), {'seed': 4, 'data': {'size': 96}}
     made = merged(config, changes, 'a.json')
-    assert (made.seed, made.data.size) == (4, 96) and config == preset('smoke') and changes == {'seed': 4, 'data': {'size': 96}}
+    assert (made.seed, made.data.size) == (4, 96) and config == preset('smoke')
+    assert changes == {'seed': 4, 'data': {'size': 96}}
     with pytest.raises(UserError, match=r'--config a\.json: unknown field data\.gan'):
         merged(config, {'data': {'gan': 3}}, 'a.json')
 

@@ -129,10 +129,10 @@ def test_a_class_of_held_out_people_alone_is_left_out() -> None:
 
 
 def test_nothing_to_tell_apart_is_said() -> None:
-    with pytest.raises(UserError, match='1 class of kind pattern among its people; choose another --scorer.classes'):
+    with pytest.raises(UserError, match=r'1 class of kind pattern among its people; choose another --scorer\.classes'):
         labels(SET.records.assign(pattern='whorl'), classes='pattern')
     empty = replace(SPLIT, people={**SPLIT.people, 'scoring': []})
-    with pytest.raises(UserError, match='no people to learn from; give --split.scoring people'):
+    with pytest.raises(UserError, match=r'no people to learn from; give --split\.scoring people'):
         labels(SET.records, empty)
 
 
@@ -425,15 +425,17 @@ def test_pictures_are_read_and_altered_where_nothing_is_unseen(tmp_path: Path) -
             picture = np.random.default_rng([finger, touch]).integers(0, 256, (SIDE, SIDE), np.uint8)
             Image.fromarray(picture).save(folder / f'{finger}_{touch}.png')
     data = replace(DATA, root='.', layout='fvc')
-    made = context(tmp_path / 'pictures', steps.PicturesConfig(data, SIZES, {'root': 'print'}, 0), folders={'root': str(folder)})
-    steps.pictures(made)
-    found = ImageSet.load(made.out)
+
+    def read(name: str, data: DataConfig) -> ImageSet:
+        config = steps.PicturesConfig(data, SIZES, {'root': 'fingerprint'}, 0)
+        made = context(tmp_path / name, config, folders={'root': str(folder)})
+        steps.pictures(made)
+        return ImageSet.load(made.out)
+
+    found = read('pictures', data)
     assert not found.meta['synthetic'] and not found.meta['subject_known'] and not found.meta.get('stand_in')
     altered = found.records['altered'].astype(bool)
     assert (~altered).sum() == 80 and altered.sum() == 40, 'one altered version a finger, as asked'
     split = steps.draw(found, data, SIZES, 0)
     assert split.altered and split.unseen_impressions == 1 and not split.missing
-    fewer = replace(data, impressions=1)
-    made = context(tmp_path / 'fewer', steps.PicturesConfig(fewer, SIZES, {'root': 'print'}, 0), folders={'root': str(folder)})
-    steps.pictures(made)
-    assert len(ImageSet.load(made.out)) == 80, 'an unseen impression is there: none is made'
+    assert len(read('fewer', replace(data, impressions=1))) == 80, 'an unseen impression is there: none is made'

@@ -117,7 +117,7 @@ def runs(tmp_path_factory) -> tuple[dict, dict, dict]:
         for rank in range(2)
     ]
     alone = outcome(0, 1)
-    assert [worker.wait(timeout=200) for worker in workers] == [0, 0]
+    assert [worker.wait(timeout=250) for worker in workers] == [0, 0]
     return alone, *(torch.load(folder / f'{rank}.pt', weights_only=True) for rank in range(2))
 
 
