@@ -164,7 +164,7 @@ def main() -> int:
     try:
         import fingerprint_recognition
     except ImportError:
-        print("the package fingerprint-recognition is missing; install the extra: pip install 'fpray[matcher]'",
+        print("the package fingerprint-recognition is missing; install the extra: pip install '.[matcher]'",
               file=sys.stderr)
         return 2
     print(f'matcher fingerprint-recognition {fingerprint_recognition.__version__}, seed {args.seed}')

@@ -85,6 +85,11 @@ def connect(settings: Mapping[str, Any] | None = None) -> str:
     return str(ray.get_runtime_context().gcs_address)
 
 
+def cpus() -> int:
+    """CPUs of the cluster that this process is connected to; at least 1."""
+    return max(1, int(ray.cluster_resources().get('CPU', 1)))
+
+
 def _find(asked: str) -> str:
     """The address for ray.init. Ray's own 'auto' would also join a private Ray of another program, and waits minutes
     for one that is gone."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -253,7 +254,7 @@ def _reason(error: BaseException) -> str:
     cause = getattr(error, 'cause', None) or error
     if isinstance(error, ray.exceptions.WorkerCrashedError | ray.exceptions.NodeDiedError):
         return f'its worker was killed {RETRIES + 1} times'
-    text = ' '.join(str(cause).split())
+    text = textwrap.shorten(str(cause), 500, placeholder=' ...')  # the whole lies in the cause
     return f'{type(cause).__name__}: {text}' if text else type(cause).__name__
 
 

@@ -19,6 +19,7 @@ import pandas as pd
 from fpray.attacks import load_attack
 from fpray.data.imageset import ImageSet
 from fpray.data.splits import Split, training_rows
+from fpray.distributed import gauges
 from fpray.metrics import epsilon, people, pictures
 from fpray.metrics.membership import (
     LABELS,
@@ -297,8 +298,11 @@ class _Study:
             table = self.units(victim, attack, contrast, unit, how)
             if table is not None:
                 in_family = victim == self.headline and (unit, how) == ('subject', 'mean')
-                yield self.row(table, victim, attack, contrast, unit, how,
+                row = self.row(table, victim, attack, contrast, unit, how,
                                family.get(f'{attack}/{contrast}') if in_family else None)
+                if (contrast, unit, how) == ('mia', 'subject', 'mean'):
+                    gauges.emit('fpray_auc', row['auc'].estimate, stage=f'attack/{victim}', attack=attack)
+                yield row
 
     def row(self, table: pd.DataFrame, victim: str, attack: str, contrast: str, unit: str, how: str,
             max_t_p: float | None) -> dict[str, Any]:

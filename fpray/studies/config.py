@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from fpray.attacks import ATTACKS
 from fpray.data.config import DataConfig, SplitConfig
 from fpray.errors import UserError
 from fpray.models.config import (
@@ -19,7 +20,6 @@ from fpray.models.config import (
 )
 from fpray.training.config import ClassifierConfig, GanConfig, LoopConfig, MatchingConfig
 
-ATTACKS = ('shadow', 'white-box', 'nearest', 'nearest-calibrated')
 CLASSES = ('auto', 'position', 'pattern', 'identity')
 
 
@@ -140,7 +140,7 @@ class AuditConfig:
     victim: VictimConfig
     shadow: ShadowConfig
     search: SearchConfig
-    attacks: tuple[str, ...] = ATTACKS
+    attacks: tuple[str, ...] = tuple(ATTACKS)
     """Attacks to run: shadow (always: the primary endpoint), white-box, nearest, nearest-calibrated."""
     seed: int | None = None
     """Seed of every draw and every training; empty: from the pictures' fingerprint."""

@@ -18,7 +18,7 @@ from fpray import __version__
 from fpray.attacks.black_box import CallableGenerator
 from fpray.data.images import contact_sheet, save_png
 from fpray.data.imageset import ImageSet
-from fpray.distributed.cluster import connect, in_job, require_absolute
+from fpray.distributed.cluster import connect, cpus, in_job, require_absolute
 from fpray.distributed.plan import describe, run_plan
 from fpray.errors import UserError
 from fpray.models.config import estimate
@@ -138,9 +138,7 @@ def run_audit(config: AuditConfig, settings: Settings, report: ReportSettings | 
 
 def stage_settings(laid: Plan, settings: Settings) -> dict[str, Any]:
     """What the stages are told beside their configuration."""
-    import ray
-
-    actors = settings.actors or min(MOST_ACTORS, max(1, int(ray.cluster_resources().get('CPU', 1))))
+    actors = settings.actors or min(MOST_ACTORS, cpus())
     return {'folders': laid.folders, 'actors': actors, 'checkpoint_seconds': settings.checkpoint_seconds,
             'cpus': settings.cpus}
 

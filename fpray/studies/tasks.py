@@ -81,8 +81,9 @@ class ScorerWatch:
     def __init__(self, task: ScorerTask, learner: ClassifierLearner, pixels: np.ndarray) -> None:
         self.task, self.learner, self.pixels = task, learner, pixels
 
-    def __call__(self, progress: Any) -> None:
-        """Nothing to decide: the network trains to the end."""
+    def __call__(self, progress: Any) -> bool:
+        """Never stops: the network trains to the end."""
+        return False
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing to remember."""

@@ -77,7 +77,8 @@ def test_flags_override_fields_at_any_depth() -> None:
 def test_settings_and_report_stand_beside_the_configuration() -> None:
     command = ask('--preset', 'smoke', '--store', '/runs', '--actors', '3', '--no-mlflow', '--checkpoint-seconds', '5',
                   '--report.show-images', '--dry-run')
-    assert command.settings == Settings('/runs', 3, 5.0, False) and command.report == ReportSettings(True)
+    assert command.settings == Settings(store='/runs', actors=3, checkpoint_seconds=5.0, mlflow=False)
+    assert command.report == ReportSettings(show_images=True)
     assert command.dry_run and command.config == preset('smoke'), 'no number depends on them'
 
 

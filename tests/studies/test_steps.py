@@ -407,10 +407,10 @@ def test_an_owners_samples_come_from_a_folder_or_a_file(tmp_path: Path) -> None:
 
 def test_generated_pictures_of_another_form_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / 'wide.npy', np.zeros((6, 1, 8, 24), np.uint8))
-    with pytest.raises(UserError, match=r'generated pictures of 24 x 8 px .* of 16 x 16 px .*--data.resize'):
+    with pytest.raises(UserError, match=r'24 x 8 px gray generated, 16 x 16 px gray of .*--data\.resize'):
         _owner(tmp_path, tmp_path / 'wide.npy')
     np.save(tmp_path / 'colour.npy', np.zeros((6, 3, SIDE, SIDE), np.uint8))
-    with pytest.raises(UserError, match=r'with 3 channel\(s\), members.* with 1'):
+    with pytest.raises(UserError, match='16 x 16 px colour generated, 16 x 16 px gray of the members'):
         _owner(tmp_path, tmp_path / 'colour.npy')
 
 
