@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import logging
 import os
@@ -38,6 +39,7 @@ ENVIRONMENT = {
 }
 JOB_CONFIG = 'RAY_JOB_CONFIG_JSON_ENV_VAR'  # Ray's job supervisor sets it for the drivers that it starts
 START_S = 90  # until a local Ray must answer; 6-20 s is usual
+PR_SET_PDEATHSIG = 1  # of Linux's prctl
 STOP_S = 10  # until a process that was asked to end is killed
 
 
@@ -188,9 +190,15 @@ def _start(folder: Path, cpus: int | None, token: str) -> tuple[subprocess.Popen
                *([f'--num-cpus={cpus}'] if cpus else []), *(f'--{n}={p}' for n, p in ports.items())]
     with open(folder / 'start.log', 'ab') as out:
         child = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=out,
-                                 stderr=subprocess.STDOUT, start_new_session=True)
+                                 stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=_end_with_parent)
     return child, LocalCluster(f'http://127.0.0.1:{ports["dashboard-port"]}', f'127.0.0.1:{ports["port"]}', token,
                                child.pid, folder)
+
+
+def _end_with_parent() -> None:
+    """In the child, before it starts: Linux sends it SIGTERM should this process be killed outright."""
+    if sys.platform == 'linux':
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _free_ports(n: int) -> list[int]:
@@ -306,7 +314,7 @@ def submit(address: str, entrypoint: str | Sequence[str], *, working_dir: str | 
     line = entrypoint if isinstance(entrypoint, str) else shlex.join(entrypoint)
     client = _client(address, token)
     with _answered(address):
-        job = client.submit_job(entrypoint=line, runtime_env=runtime_env)
+        job = _hand_in(client, line, runtime_env)
     try:
         asyncio.run(_follow(client, job, write or _to_stdout))
     except (KeyboardInterrupt, SystemExit) as end:
@@ -322,6 +330,18 @@ def submit(address: str, entrypoint: str | Sequence[str], *, working_dir: str | 
         (write or _to_stdout)(f'{info.message}\n')
         return 1
     return 128 - code if code < 0 else int(code)
+
+
+def _hand_in(client: Any, line: str, runtime_env: dict[str, Any]) -> str:
+    """The job's number. A server that has just started may have no machine yet to run a job on."""
+    end = time.monotonic() + START_S
+    while True:
+        try:
+            return str(client.submit_job(entrypoint=line, runtime_env=dict(runtime_env)))
+        except RuntimeError as error:
+            if 'No available agent' not in str(error) or time.monotonic() > end:
+                raise
+            time.sleep(0.5)
 
 
 def _client(address: str, token: str) -> Any:

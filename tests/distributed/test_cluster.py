@@ -83,6 +83,17 @@ def test_a_local_cluster_from_its_start_to_its_end():
     assert {p.pid for p in psutil.process_iter() if p.name() == 'raylet'} >= before & set(psutil.pids())
 
 
+@pytest.mark.slow
+def test_a_local_cluster_ends_when_its_owner_is_killed_outright():
+    run = subprocess.Popen([sys.executable, '-c', SCRIPT], cwd=ROOT, text=True, stdout=subprocess.PIPE,
+                           env={**os.environ, 'JOB': 'pass', 'PYTHONPATH': str(ROOT)})
+    _, pid, _ = until(run.stdout, 'pid')[-1].split()
+    family = [psutil.Process(int(pid)), *psutil.Process(int(pid)).children(recursive=True)]
+    run.kill()
+    _, left = psutil.wait_procs(family, timeout=30)
+    assert [p for p in left if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
+
+
 def test_connect_joins_the_ray_that_is_named(ray):
     """From another process, by its address; this one is connected already and stays so."""
     address = ray.get_runtime_context().gcs_address

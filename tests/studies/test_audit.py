@@ -297,6 +297,8 @@ def test_an_owners_new_samples_change_no_control(owner: AuditConfig, tmp_path: P
     moved = changed(owner, with_part(owner, 'victim', samples=str(again)))
     assert 'samples/owner' in moved and 'attack/owner' in moved
     assert not {'pictures', 'people', 'scorer', 'victim/placebo', 'victim/rehearsal', 'samples/placebo'} & moved
+    free = replace(owner, seed=None)
+    assert changed(free, with_part(free, 'victim', samples=str(again))) == moved, 'without a seed of the user\'s too'
 
 
 def test_an_owners_samples_may_be_a_file(owner: AuditConfig, tmp_path: Path) -> None:

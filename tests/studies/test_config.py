@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from fpray.attacks import ATTACKS
 from fpray.data.config import DataConfig
 from fpray.errors import UserError
 from fpray.models.config import discriminator_layers, generator_layers
 from fpray.store import canonical_json
 from fpray.studies.config import (
-    ATTACKS,
     PRESETS,
     AuditConfig,
     ScoringConfig,
@@ -40,7 +40,7 @@ HEAVY = ('torch', 'ray', 'mlflow', 'optuna', 'sklearn', 'matplotlib', 'pandas', 
 def test_every_preset_is_a_whole_audit(name: str) -> None:
     config = preset(name)
     assert config == preset(name) and preset(name) is not config, 'each call makes one of its own'
-    assert config.attacks == ATTACKS and config.seed is None and not config.owner
+    assert config.attacks == tuple(ATTACKS) and config.seed is None and not config.owner
     assert config.split.headline in config.split.sizes and (PRESETS[name].__doc__ or '').strip(), 'the help shows it'
     assert min(config.split.nonmembers, config.split.placebo, config.split.rehearsal, config.split.headline) >= 10, \
         'a verdict needs ten people a side'
@@ -167,6 +167,7 @@ def test_for_pictures_changes_the_pictures_alone() -> None:
     (lambda: SearchConfig(blocks=()), '--search.blocks'),
     (lambda: SearchConfig(lr_g=()), '--search.lr_g'),  # type: ignore[arg-type]
     (lambda: Settings(actors=-1), '--actors'),
+    (lambda: Settings(cpus=-1), '--cpus'),
     (lambda: Settings(checkpoint_seconds=0.0), '--checkpoint-seconds'),
 ])
 def test_a_value_out_of_range_names_its_flag(make, flag: str) -> None:

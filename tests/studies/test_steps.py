@@ -26,7 +26,7 @@ from fpray.models.config import DiscriminatorConfig, GeneratorConfig, ScorerConf
 from fpray.models.gan import build_discriminator, build_generator
 from fpray.store import Context
 from fpray.studies import steps
-from fpray.studies.config import ATTACKS, ScoringConfig, SearchConfig, architecture, for_pictures, preset
+from fpray.studies.config import ScoringConfig, SearchConfig, architecture, for_pictures, preset
 from fpray.studies.tasks import VictimTask, load_scorer, read_split, save_network
 from fpray.training.config import ClassifierConfig, GanConfig, LoopConfig, MatchingConfig
 
@@ -35,6 +35,7 @@ DATA = DataConfig(impressions=2, query_impressions=1)
 SIZES = SplitConfig(sizes=(3, 5), headline=5, nonmembers=5, scoring=8, placebo=5, rehearsal=5, reference=0)
 POSITIONS, PATTERNS = ('left_index', 'right_thumb'), ('whorl', 'loop', 'arch')
 LOOP = LoopConfig(images=64, batch=16, snapshot_every=32, device='cpu')
+ATTACKS = preset('smoke').attacks
 MATCHING = MatchingConfig(samples=32, splits=2, patience=1, stop=False)
 GAN = architecture(GanConfig(lr_g=4e-4, lr_d=4e-4), 2, 16)
 
@@ -417,25 +418,57 @@ def test_generated_pictures_of_another_form_are_refused(tmp_path: Path) -> None:
 # Pictures from folders that need no stand-in
 
 
-def test_pictures_are_read_and_altered_where_nothing_is_unseen(tmp_path: Path) -> None:
-    folder = tmp_path / 'set'
-    folder.mkdir()
-    for finger in range(1, 41):
+def _folder(path: Path, fingers: range, side: int = SIDE) -> str:
+    """A folder in the layout fvc, two impressions a finger."""
+    path.mkdir()
+    for finger in fingers:
         for touch in range(1, 3):
-            picture = np.random.default_rng([finger, touch]).integers(0, 256, (SIDE, SIDE), np.uint8)
-            Image.fromarray(picture).save(folder / f'{finger}_{touch}.png')
-    data = replace(DATA, root='.', layout='fvc')
+            picture = np.random.default_rng([finger, touch]).integers(0, 256, (side, side), np.uint8)
+            Image.fromarray(picture).save(path / f'{finger}_{touch}.png')
+    return str(path)
 
-    def read(name: str, data: DataConfig) -> ImageSet:
-        config = steps.PicturesConfig(data, SIZES, {'root': 'fingerprint'}, 0)
-        made = context(tmp_path / name, config, folders={'root': str(folder)})
-        steps.pictures(made)
-        return ImageSet.load(made.out)
 
-    found = read('pictures', data)
+def _read(out: Path, data: DataConfig, **folders: str) -> ImageSet:
+    """The step 'pictures' on these folders."""
+    read = {name: 'fingerprint' for name in folders if name != 'samples'}
+    made = context(out, steps.PicturesConfig(data, SIZES, read, 0), folders=folders)
+    steps.pictures(made)
+    return ImageSet.load(made.out)
+
+
+def test_pictures_are_read_and_altered_where_nothing_is_unseen(tmp_path: Path) -> None:
+    folder, data = _folder(tmp_path / 'set', range(1, 41)), replace(DATA, root='.', layout='fvc')
+    found = _read(tmp_path / 'pictures', data, root=folder)
     assert not found.meta['synthetic'] and not found.meta['subject_known'] and not found.meta.get('stand_in')
     altered = found.records['altered'].astype(bool)
     assert (~altered).sum() == 80 and altered.sum() == 40, 'one altered version a finger, as asked'
     split = steps.draw(found, data, SIZES, 0)
     assert split.altered and split.unseen_impressions == 1 and not split.missing
-    assert len(read('fewer', replace(data, impressions=1))) == 80, 'an unseen impression is there: none is made'
+    fewer = _read(tmp_path / 'fewer', replace(data, impressions=1), root=folder)
+    assert len(fewer) == 80, 'an unseen impression is there: none is made'
+
+
+def test_an_owners_folders_become_one_set_with_sides(tmp_path: Path) -> None:
+    sides = {name: _folder(tmp_path / name, fingers) for name, fingers in (
+        ('members', range(1, 7)), ('nonmembers', range(11, 17)), ('reference', range(21, 51)))}
+    data = replace(DATA, layout='fvc', members='.', nonmembers='.')
+    found = _read(tmp_path / 'pictures', data, **sides, samples=_folder(tmp_path / 'made', range(90, 92)))
+    split = steps.draw(found, data, SIZES, 0)
+    assert set(found.records['side']) == set(sides) and not split.drawn and not split.missing
+    assert set(split.people['members']) == {str(finger) for finger in range(1, 7)}
+    assert split.altered, 'what the owner left in the folder was trained on: nothing is unseen'
+    assert found.records.groupby('side')['altered'].sum().to_dict() == {'members': 6, 'nonmembers': 6, 'reference': 30}
+
+
+def test_an_owners_faults_are_said_before_anything_is_trained(tmp_path: Path) -> None:
+    sides = {name: _folder(tmp_path / name, fingers) for name, fingers in (
+        ('members', range(1, 7)), ('nonmembers', range(11, 17)))}
+    data = replace(DATA, layout='fvc', members='.', nonmembers='.')
+    others = _folder(tmp_path / 'others', range(21, 51))
+    with pytest.raises(UserError, match='32 x 32 px gray generated, 16 x 16 px gray of the members'):
+        _read(tmp_path / 'a', data, **sides, reference=others, samples=_folder(tmp_path / 'made', range(90, 92), 32))
+    with pytest.raises(UserError, match=r'--data\.reference lacks 10 of the people'):
+        _read(tmp_path / 'b', data, **sides, reference=_folder(tmp_path / 'few', range(21, 35)))
+    with pytest.raises(UserError, match='both sides'):
+        _read(tmp_path / 'c', data, members=sides['members'], nonmembers=sides['members'], reference=others)
+    assert not any(list((tmp_path / name / 'out').iterdir()) for name in 'abc'), 'nothing half-written'
