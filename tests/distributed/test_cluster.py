@@ -1,6 +1,7 @@
 """A Ray of our own: jobs with their output and exit code, and nothing left behind."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -87,10 +88,11 @@ def test_a_local_cluster_from_its_start_to_its_end():
 def test_a_local_cluster_ends_when_its_owner_is_killed_outright():
     run = subprocess.Popen([sys.executable, '-c', SCRIPT], cwd=ROOT, text=True, stdout=subprocess.PIPE,
                            env={**os.environ, 'JOB': 'pass', 'PYTHONPATH': str(ROOT)})
-    _, pid, _ = until(run.stdout, 'pid')[-1].split()
+    _, pid, folder = until(run.stdout, 'pid')[-1].split()
     family = [psutil.Process(int(pid)), *psutil.Process(int(pid)).children(recursive=True)]
     run.kill()
-    _, left = psutil.wait_procs(family, timeout=30)
+    _, left = psutil.wait_procs(family, timeout=120)
+    shutil.rmtree(folder, ignore_errors=True)
     assert [p for p in left if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
 
 
