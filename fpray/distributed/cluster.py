@@ -38,7 +38,7 @@ ENVIRONMENT = {
     'TUNE_DISABLE_AUTO_CALLBACK_LOGGERS': '1',  # the trials' own records are in the store
 }
 JOB_CONFIG = 'RAY_JOB_CONFIG_JSON_ENV_VAR'  # Ray's job supervisor sets it for the drivers that it starts
-START_S = 90  # until a local Ray must answer; 6-20 s is usual
+START_S = 180  # until a local Ray must answer; 6-20 s is usual
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 STOP_S = 10  # until a process that was asked to end is killed
 
@@ -161,12 +161,15 @@ def local_cluster(cpus: int | None = None) -> Iterator[LocalCluster]:
     with _signals_unwind():
         child: subprocess.Popen[bytes] | None = None
         try:
-            for _ in range(3):  # a port that was free may be taken meanwhile
+            for _ in range(3):
                 child, cluster = _start(folder, cpus, token)
-                if _answers(child, cluster):
+                if answers := _answers(child, cluster):
                     break
+                died = child.poll() is not None
                 _end(child)
-            else:
+                if not died:  # else a port that was free was taken meanwhile: again
+                    break
+            if not answers:
                 lines = (folder / 'start.log').read_text(errors='replace').strip().splitlines() or ['no output']
                 raise UserError(f'a local Ray does not start; it says last: {lines[-1]}',
                                 'see whether memory, /dev/shm and /tmp have room')

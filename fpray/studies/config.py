@@ -107,9 +107,9 @@ class SearchConfig:
     """Length of the noise vector."""
     batch: tuple[int, ...] = (16, 32)
     """Images a step."""
-    lr_g: tuple[float, float] = (1e-4, 8e-4)
+    lr_g: tuple[float, float] = (2e-4, 8e-4)
     """Adam's learning rate of the generator, from-to (logarithmic)."""
-    lr_d: tuple[float, float] = (1e-4, 8e-4)
+    lr_d: tuple[float, float] = (2e-4, 8e-4)
     """Adam's learning rate of the discriminator, from-to (logarithmic)."""
     smoothing: tuple[float, float] = (0.1, 0.3)
     """One-sided label smoothing, from-to."""
@@ -243,8 +243,8 @@ def desk() -> AuditConfig:
                           reference=0),
         scorer=ScoringConfig(network=ClassifierConfig(scorer=ScorerConfig(widths=(16, 32, 64, 64))),
                              loop=LoopConfig(images=12_000, batch=32, snapshot_every=0, report_every=1_600)),
-        victim=VictimConfig(gan=base, loop=LoopConfig(images=20_000, batch=16, snapshot_every=2_500), draws=2_000),
-        shadow=ShadowConfig(gan=replace(base, smoothing=0.2), loop=LoopConfig(images=11_200, batch=16, snapshot_every=1_120),
+        victim=VictimConfig(gan=base, loop=LoopConfig(images=16_000, batch=16, snapshot_every=2_000), draws=2_000),
+        shadow=ShadowConfig(gan=replace(base, smoothing=0.2), loop=LoopConfig(images=9_600, batch=16, snapshot_every=960),
                             matching=MatchingConfig(samples=500, splits=5, patience=3, stop=False), count=3, others=1),
         search=SearchConfig(trials=6, rounds=2),
     )
