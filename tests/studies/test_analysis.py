@@ -98,10 +98,9 @@ def attack_folder(folder: Path, case: Case, victim: str, asked: pd.DataFrame, le
     folder.mkdir(parents=True)
     table = pd.concat([planted(asked, attack, victim, leak if attack == 'shadow' else 0.0, case.seed, case.coarse)
                        for attack in case.attacks], ignore_index=True)
-    course = [asked[asked['contrast'] == 'mia'].assign(
-        score=planted(asked[asked['contrast'] == 'mia'], 'shadow', victim, leak * share, 99, False)['score'].iloc[
-            :(asked['contrast'] == 'mia').sum()].to_numpy(), shadow=f'shadow/{number:02d}', images_seen=images)
-        for number in range(SHADOWS) for images, share in ((100, 0.2), (200, 1.0), (300, 0.5))]
+    mia = asked[asked['contrast'] == 'mia']
+    course = [planted(mia, 'one', victim, leak * share, 99, False).assign(shadow=f'shadow/{number:02d}', images_seen=images)
+              for number in range(SHADOWS) for images, share in ((100, 0.2), (200, 1.0), (300, 0.5))]
     if case.swapped and victim == headline_of(case.config):
         for column in ('is_member', 'is_member_identity', 'is_member_subject'):
             table[column] = ~table[column]
@@ -487,3 +486,9 @@ def test_the_order_of_rows_changes_nothing(tmp_path: Path) -> None:
     one, two = (results(tmp_path / str(shuffled), replace(case, shuffled=shuffled)) for shuffled in (False, True))
     one.pop('created'), two.pop('created')
     assert one == two
+    mine, patterns = table(tmp_path / 'False', '24'), make_set(6 * 24 + 4, False).records['pattern']
+    rng, k = np.random.default_rng(0), 20
+    drawn = [mine.sample(frac=1, random_state=rng).nlargest(k, 'score')['row'] for _ in range(400)]
+    shares = patterns.iloc[np.concatenate(drawn)].value_counts(normalize=True)
+    assert one['pattern_shares']['top']['20'] == pytest.approx(shares.to_dict(), abs=0.02), 'ties count their expectation'
+    assert mine['score'].eq(mine['score'].nlargest(k).min()).sum() > 1, 'there are ties at the cut'

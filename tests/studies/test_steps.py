@@ -27,8 +27,9 @@ from fpray.models.gan import build_discriminator, build_generator
 from fpray.store import Context
 from fpray.studies import steps
 from fpray.studies.config import ScoringConfig, SearchConfig, architecture, for_pictures, preset
-from fpray.studies.tasks import VictimTask, load_scorer, read_split, save_network
+from fpray.studies.tasks import ShadowTask, VictimTask, load_scorer, read_split, save_network
 from fpray.training.config import ClassifierConfig, GanConfig, LoopConfig, MatchingConfig
+from fpray.training.loop import Progress
 
 SIDE = 16
 DATA = DataConfig(impressions=2, query_impressions=1)
@@ -379,6 +380,24 @@ def test_quality_stands_beside_real_pictures(chain: dict[str, Path]) -> None:
     split = read_split(chain['people'])
     unseen = {row for rows in split.unseen.values() for row in rows}
     assert not unseen & set(training_rows(split, 'members')), 'held-out impressions were never trained on'
+
+
+def test_a_shadow_that_diverges_leaves_what_it_was_before(chain: dict[str, Path], tmp_path: Path) -> None:
+    task = ShadowTask(str(chain['samples-5'] / 'samples.npy'), str(chain['scorer']), for_pictures(GAN, (SIDE, SIDE), 1), LOOP,
+                      MATCHING, 5, course=2)
+    made = task.build(0, 1, 'cpu')
+    assert made.observer(Progress(32, 64, {}, 1.0, True, False))['stop'] == 0
+    with torch.no_grad():
+        for weight in (*made.learner.sampler.parameters(), *made.learner.discriminator.parameters()):
+            weight.fill_(torch.nan)
+    told = made.observer(Progress(64, 64, {}, 1.0, True, True))
+    assert told['stop'] == 1 and all(np.isfinite(value) for value in told.values())
+    made.observer.finish(tmp_path)
+    shadow = json.loads((tmp_path / 'shadow.json').read_text(), parse_constant=lambda name: pytest.fail(f'{name} in JSON'))
+    assert shadow['stopped_at'] == 32 and shadow['trace'][1]['is_mean'] is None and not (tmp_path / 'grid.png').exists()
+    assert [path.stem for path in (tmp_path / 'course').glob('*.pt')] == ['32'], 'its course ends where it diverged'
+    alone = load_discriminator(tmp_path / 'discriminator.json', tmp_path / 'discriminator.pt')
+    assert np.isfinite(alone(SET.pixels[:8])).all()
 
 
 # An owner's samples
