@@ -46,6 +46,7 @@ BINS = 30
 CURVE_POINTS = 200  # of a stored ROC curve, at most
 WARN_BELOW = 0.01
 NO_CONTROL = 'no people were left for it'
+LEAST_SHADOWS = 3  # whose spread says how much hangs on the attacker's seed
 
 
 def numbers(context: Context) -> None:
@@ -170,7 +171,7 @@ class _Study:
                 _counted(auc_clustered(score, label_, person), both), p=p_values['placebo'])}
         if (rehearsal := self.primary_table('rehearsal')) is not None:
             found['rehearsal'] = {'victim': 'rehearsal', 'auc': self.auc(rehearsal, 'mia', self.seed)}
-        warnings = [f'{warning}' for warning in pictures.warnings({'classifier': alone, **looks})]
+        warnings = list(pictures.warnings({'classifier': alone, **looks}))
         for name, p in zip(p_values, people.holm(list(p_values.values())), strict=True):
             found[name]['p_holm'] = p
             if name == 'placebo' and p < WARN_BELOW:
@@ -220,7 +221,13 @@ class _Study:
 
     def missing(self) -> list[str]:
         """Controls that could not be had among people of this sensor."""
-        found = [name for name in ('placebo', 'rehearsal') if name not in self.tables]
+        found = [name for name, key in (('placebo', 'placebo'), ('positive control', 'rehearsal')) if key not in self.tables]
+        split, shadows = self.config['split'], self.goals[self.headline].shadows
+        if not self.config['owner']:
+            found += [f'a {name} of as many people as the headline ({split.headline}, not {getattr(split, name)})'
+                      for name in ('placebo', 'rehearsal') if name in self.tables and getattr(split, name) != split.headline]
+        if shadows < LEAST_SHADOWS:
+            found.append(f'{LEAST_SHADOWS} shadows ({shadows} were trained)')
         if self.everyone.meta.get('stand_in'):
             found.append('learning groups of this sensor (they come from the synthetic stand-in)')
         return found
@@ -310,8 +317,9 @@ class _Study:
         sample = arrays(table, contrast)
         tops = self.tops(table, contrast) if unit == 'picture' else {}
         goal = self.goals[victim]
-        return {'attack': attack, 'contrast': contrast, 'victim': victim, 'people': goal.people or len(set(sample[2])),
-                'unit': unit, 'how': how, 'auc': self.auc(table, contrast, self.seed),
+        return {'attack': attack, 'contrast': contrast, 'victim': victim,
+                'people': goal.people or len(self.split.people['members']), 'unit': unit, 'how': how,
+                'auc': self.auc(table, contrast, self.seed),
                 'tpr_at_fpr_1pct': _counted(tpr_at_fpr(*sample, fpr=0.01, seed=self.seed), table),
                 'tpr_at_fpr_0_1pct': _counted(tpr_at_fpr(*sample, fpr=0.001, seed=self.seed), table),
                 'balanced_accuracy': self.balanced(table, contrast, self.threshold(attack, unit, how)),
@@ -493,7 +501,10 @@ class _Study:
         table = self.primary_table()
         assert table is not None
         rate = epsilon.privacy_loss(table['score'], table[LABELS['mia']], coin=False)
-        return {'kind': 'log_odds', 'value': rate.estimate, 'delta': None,
+        share = float(table[LABELS['mia']].mean())
+        return {'kind': 'log_odds', 'value': rate.estimate, 'interval': list(rate.interval),
+                'n': int(table['pictures'].sum()),
+                'chance': float(np.log(share / (1 - share))), 'delta': None,
                 'ceiling': epsilon.epsilon_ceiling(rate.n_people), 'n_people': rate.n_people, 'note': rate.note}
 
 

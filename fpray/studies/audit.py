@@ -18,6 +18,7 @@ from fpray.studies import steps
 from fpray.studies.analysis import numbers
 from fpray.studies.config import AuditConfig, Settings
 from fpray.studies.steps import PeopleConfig, PicturesConfig, derive_seed
+from fpray.training.config import LoopConfig
 
 VERSIONS: dict[str, int] = {}  # family of a stage -> counted up when its function computes something else
 WORKER = Resources(cpus=1)
@@ -71,6 +72,11 @@ class Plan:
         stage = Stage(name, VERSIONS.get(name.split('/')[0], 1), config, inputs, run, resources, weight)
         self.stages.append(stage)
         return stage
+
+
+def _of(loop: LoopConfig) -> Resources:
+    """What a training in the stage's own process takes."""
+    return Resources(cpus=loop.threads, gpus=float(loop.device == 'cuda'))
 
 
 def headline_of(config: AuditConfig) -> str:
@@ -127,15 +133,15 @@ def plan(config: AuditConfig, settings: Settings, cache: str | None = None) -> P
     Raises:
         UserError: a folder is missing, or the scoring network has nobody to learn from.
     """
-    if not config.split.scoring and config.scorer.network.scorer.backbone == 'cnn':
-        raise UserError('--split.scoring 0: the scoring network has no people to learn from', 'give it some, e.g. 40')
+    if not config.split.scoring:
+        raise UserError('--split.scoring 0: no people to score with and to set thresholds on', 'give it some, e.g. 40')
     folders, prints = fingerprints(config, cache)
     seed = config.seed
     if seed is None:
         people = {name: value for name, value in prints.items() if name != 'samples'}  # a second release: the same draws
         text = canonical_json({'folders': people, 'data': _data_key(config)})
         seed = int(hashlib.sha256(text.encode()).hexdigest(), 16) % SEEDS
-    laid = Plan(config, seed, folders)
+    laid = Plan(replace(config, seed=seed), seed, folders)
     _lay(laid, prints)
     return laid
 
@@ -153,7 +159,8 @@ def _lay(laid: Plan, prints: Mapping[str, str]) -> None:
         data, config.split, read, derive_seed(seed, 'pictures')), {}, 30, COORDINATOR)
     people = laid.add('people', steps.people, PeopleConfig(data, config.split, seed), {'pictures': pictures}, 0.1)
     base = {'pictures': pictures, 'people': people}
-    scorer = laid.add('scorer', steps.scorer, {'scorer': config.scorer, 'seed': derive_seed(seed, 'scorer')}, base, 20)
+    scorer = laid.add('scorer', steps.scorer, {'scorer': config.scorer, 'seed': derive_seed(seed, 'scorer')}, base, 20,
+                      _of(config.scorer.loop))
     goals = targets(config)
     headline = goals[0].name
     victims = {goal.name: _victim(laid, goal, base | {'scorer': scorer}) for goal in goals if goal.people is not None}
@@ -203,7 +210,7 @@ def _shadow(laid: Plan, goal: Target, number: int, headline: bool, inputs: Mappi
         return laid.add(name, steps.shadow, {'best': True, 'matching': shadow.matching}, inputs, 0.1)
     matching = shadow.matching if headline else replace(shadow.matching, stop=True)
     return laid.add(name, steps.shadow, {'matching': matching, 'seed': seed, 'course': shadow.course if headline else 0},
-                    inputs, 60)
+                    inputs, 60, _of(shadow.loop))
 
 
 def _attack(laid: Plan, goal: Target, headline: str, victims: Mapping[str, Stage], samples: Mapping[str, Stage],

@@ -157,6 +157,15 @@ class AuditConfig:
         if bool(self.victim.samples) != bool(self.data.members):
             raise UserError('an owner\'s generator needs --victim.samples, --data.members and --data.nonmembers together',
                             'give all three, or none of them')
+        for name in ('root', 'members', 'nonmembers', 'reference'):
+            if '://' in getattr(self.data, name):
+                raise UserError(f'--data.{name} {getattr(self.data, name)} is an address',
+                                'give a folder that every machine sees under this path')
+        if self.data.reference and not (self.data.root or self.data.members):
+            raise UserError('--data.reference without --data.root', 'it adds other people to a set: name the set too')
+        if self.victim.draws < self.shadow.matching.samples:
+            raise UserError(f'--victim.draws {self.victim.draws} is below --shadow.matching.samples '
+                            f'{self.shadow.matching.samples}', 'draw as many, or lower the latter')
         if self.victim.samples and self.data.root:
             raise UserError('--data.root beside --victim.samples', 'an owner\'s generator is audited without --data.root')
 
@@ -253,13 +262,13 @@ def desk() -> AuditConfig:
 def paper() -> AuditConfig:
     """The source's own sizes (thesis, Table 4.1), for a GPU cluster: 356 x 328 px, 400/200/100/50 people x 8 fingers x 3."""
     gan = GanConfig(generator=thesis_generator(), discriminator=thesis_discriminator(), lr_g=1e-4, lr_d=1e-4)
-    loop = LoopConfig(images=960_000, batch=32, snapshot_every=19_200, device='auto', amp='bf16')
+    loop = LoopConfig(images=960_000, batch=32, snapshot_every=19_200, device='cuda', amp='bf16')
     return AuditConfig(
         data=DataConfig(size=356, fingers=8, impressions=3, query_impressions=2),
         split=SplitConfig(sizes=(50, 100, 200, 400), headline=200, nonmembers=100, scoring=100, placebo=200,
                           rehearsal=200, reference=0),
         scorer=ScoringConfig(network=ClassifierConfig(scorer=ScorerConfig(widths=(32, 64, 128, 256, 256))),
-                             loop=LoopConfig(images=384_000, batch=64, snapshot_every=0, report_every=9_600)),
+                             loop=LoopConfig(images=384_000, batch=64, snapshot_every=0, report_every=9_600, device='cuda')),
         victim=VictimConfig(gan=gan, loop=loop, draws=50_000),
         shadow=ShadowConfig(gan=replace(gan, smoothing=0.2), loop=loop, count=3, others=3,
                             matching=MatchingConfig(samples=5_000, splits=10, patience=3)),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
 import shlex
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +142,7 @@ def stage_settings(laid: Plan, settings: Settings) -> dict[str, Any]:
     """What the stages are told beside their configuration."""
     actors = settings.actors or min(MOST_ACTORS, cpus())
     return {'folders': laid.folders, 'actors': actors, 'checkpoint_seconds': settings.checkpoint_seconds,
-            'cpus': settings.cpus}
+            'cpus': settings.cpus, 'draws': laid.config.victim.draws}
 
 
 def audit_generator(sample: Callable[[int, int], Any], members: str, nonmembers: str, *, store: str = 'runs',
@@ -159,13 +161,20 @@ def audit_generator(sample: Callable[[int, int], Any], members: str, nonmembers:
         UserError: the generator or the folders do not fit.
     """
     base = config or desk()
+    if '://' in store or (unknown := set(data) - {each.name for each in fields(base.data)}):
+        raise UserError(f'store {store} is an address' if '://' in store else f'unknown field {sorted(unknown)[0]}',
+                        'give a folder, and fields of the data\'s configuration')
+    own = replace(base, data=replace(base.data, members=members, nonmembers=nonmembers, **data),
+                  victim=replace(base.victim, samples='samples.npy'))
     drawn = CallableGenerator(sample).sample(base.victim.draws, 0)
-    path = Path(store).absolute() / 'samples.npy'
+    path = Path(store).absolute() / 'samples' / f'{hashlib.sha256(drawn.tobytes()).hexdigest()[:16]}.npy'
     path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, drawn)
-    own = replace(base, data=replace(base.data, members=members, nonmembers=nonmembers, **data),
-                  victim=replace(base.victim, samples=str(path)))
-    return run_audit(own, Settings(store=store))
+    try:
+        return run_audit(replace(own, victim=replace(own.victim, samples=str(path))), Settings(store=store))
+    except UserError:
+        path.unlink()
+        raise
 
 
 def _check_early(laid: Plan, settings: Settings) -> None:
@@ -210,7 +219,8 @@ def write_report(laid: Plan, store: Store, folder: Path, report: ReportSettings,
                   'config_path': str(folder / 'config.json')},
         'timing': {'wall_s': wall_s, 'stages': stages},
         'environment': {'packages': manifest['packages'], 'python': manifest['python'], 'git': manifest['git'],
-                        'device': manifest['device'], 'platform': platform.platform(), 'cpus': os.cpu_count()},
+                        'device': manifest['device'], 'platform': platform.platform(), 'cpus': os.cpu_count(),
+                        'scoring': _throughput(laid, store)},
     }, folder / 'results.json')
     images = report_images(laid, store, folder / 'images', report.show_images or results['data']['synthetic'])
     (folder / 'report.html').write_text(render(results, images, report.show_images), encoding='utf-8')
@@ -218,9 +228,16 @@ def write_report(laid: Plan, store: Store, folder: Path, report: ReportSettings,
     return results
 
 
+def _throughput(laid: Plan, store: Store) -> dict[str, Any]:
+    """How fast the headline's queries were scored: pictures, discriminators, actors, pictures a second."""
+    attack = next(s for s in laid.stages if s.name == f'attack/{laid.numbers.config["headline"]}')
+    return dict(json.loads(store.read_text(attack, 'throughput.json') or '{}'))
+
+
 def report_images(laid: Plan, store: Store, folder: Path, people_too: bool) -> dict[str, Path]:
     """Contact sheets by the report's keys; those that show people only where asked for, or where nobody is real."""
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)  # pictures of people that an earlier run was asked for do not stay
+    folder.mkdir(parents=True)
     stages = {stage.name: stage for stage in laid.stages}
     found = {}
     for name, stage in stages.items():

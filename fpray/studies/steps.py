@@ -85,7 +85,10 @@ def pictures(context: Context) -> None:
     everyone = _one_set(parts, config, context.scratch)
     need = 0 if everyone.meta['synthetic'] else _people_missing(everyone, config)
     if 'samples' in where:
-        _read_owner_samples(where['samples'], data, everyone.pixels.shape[1:], context)
+        generated = _read_owner_samples(where['samples'], data, everyone.pixels.shape[1:], context)
+        if generated.size < (draws := context.settings.get('draws', 0)):
+            raise UserError(f'{generated.size} generated pictures, --victim.draws is {draws}: the controls draw as many',
+                            f'give more, or use --victim.draws {generated.size}')
     if need and 'reference' in parts:
         raise UserError(f'--data.reference lacks {need} of the people that the groups ask for from whom the attacker learns',
                         'give more people, or lower --split.scoring, --split.placebo or --split.rehearsal')
@@ -112,7 +115,8 @@ def _one_set(parts: dict[str, ImageSet], config: PicturesConfig, scratch: Path) 
 
 
 def _has_altered(records: pd.DataFrame) -> bool:
-    return 'altered' in records and bool(records['altered'].any()) and not bool(records['altered'].all())
+    own = records if 'side' not in records else records[records['side'] != 'reference']
+    return 'altered' in own and bool(own['altered'].any()) and not bool(own['altered'].all())
 
 
 def _people_missing(everyone: ImageSet, config: PicturesConfig) -> int:
@@ -221,7 +225,7 @@ def class_labels(records: pd.DataFrame, split: Split, config: studies.ScoringCon
     names = records[kind].astype(str).to_numpy()
     if kind == 'identity':
         train = [row for each in rows.values() for row in each[:max(1, len(each) - 1)]]
-        held = [row for each in rows.values() for row in each[max(1, len(each) - 1):]] or train
+        held = [row for each in rows.values() for row in each[max(1, len(each) - 1):]]
     else:
         order = np.random.default_rng([seed]).permutation(len(subjects))
         away = {subjects[i] for i in order[:max(1, round(config.holdout * len(subjects)))]}
@@ -235,7 +239,7 @@ def class_labels(records: pd.DataFrame, split: Split, config: studies.ScoringCon
     held = [row for row in held if names[row] in number]
     return kind, classes, {
         'rows': np.array(train), 'classes': np.array([number[names[row]] for row in train]),
-        'held_rows': np.array(held), 'held_classes': np.array([number[names[row]] for row in held])}
+        'held_rows': np.array(held, np.int64), 'held_classes': np.array([number[names[row]] for row in held], np.int64)}
 
 
 def victim(context: Context) -> None:
@@ -279,8 +283,7 @@ def owner_samples(context: Context) -> None:
     """samples.npy from an owner's folder of generated pictures, or from a file of them."""
     form = np.load(context.inputs['pictures'] / 'pixels.npy', mmap_mode='r').shape[1:]
     generator = _read_owner_samples(context.settings['folders']['samples'], context.config['data'], form, context)
-    draws = min(context.config['draws'], generator.size)
-    np.save(context.out / 'samples.npy', generator.sample(draws, context.config['seed']))
+    np.save(context.out / 'samples.npy', generator.sample(context.config['draws'], context.config['seed']))
 
 
 def _read_owner_samples(path: str, data: DataConfig, form: tuple[int, ...], context: Context) -> FolderGenerator:
@@ -329,7 +332,8 @@ def search_shadow(context: Context) -> None:
         return
     result = search(space(config), run_trial, SearchConfig(
         trials=config.trials, rounds=config.rounds, rung=config.rung, keep=config.keep, mode=config.mode,
-        seed=context.config['seed'] % 2**32), shadow.loop.images, context, cpus=shadow.loop.threads)
+        seed=context.config['seed'] % 2**32), shadow.loop.images, context, cpus=shadow.loop.threads,
+        gpus=float(shadow.loop.device == 'cuda'))
     result.save(context.out)
     shutil.copytree(result.folder, context.out / 'best')
     _write_best(context, trial_gan(shadow.gan, result.best.params), replace(shadow.loop, batch=result.best.params['batch']))
@@ -468,15 +472,6 @@ def _course(asked: pd.DataFrame, at: np.ndarray, outputs: Mapping[tuple[str, int
 # Quality
 
 
-@dataclass(frozen=True)
-class Row:
-    """A row of Table 4.1's shape: what is scored, and how many people stand behind it."""
-
-    name: str
-    role: str
-    people: int
-
-
 def quality(context: Context) -> None:
     """quality.json: Inception Score, Fréchet distance, precision, recall and distinct identities, Table 4.1's shape.
 
@@ -497,6 +492,9 @@ def quality(context: Context) -> None:
         sets[f'generator {victim}'] = ('victim', config['sizes'].get(victim, 0), np.asarray(pixels), None)
     shape = everyone.pixels.shape[1:]
     sets['noise'] = ('reference', 0, rng.integers(0, 256, (min(500, matching.samples), *shape), np.uint8), None)
+    least = min(len(pixels) for _, _, pixels, _ in sets.values())  # the scores hang on how many pictures they are of
+    sets = {name: (role, people, pixels[rng.permutation(len(pixels))[:least]], k)
+            for name, (role, people, pixels, k) in sets.items()}
     found = {name: predict(network, pixels) for name, (_, _, pixels, _) in sets.items()}
     real = found['training pictures'][1]
     threshold = _stranger_threshold(network, everyone, split)

@@ -98,10 +98,11 @@ class ScorerWatch:
         """network.json, network.pt, scorer.json."""
         task, known = self.task, np.load(self.task.labels)
         save_network(self.learner.scorer, task.config.scorer, out, 'network')
-        right = accuracy(self.learner.scorer, self.pixels[known['held_rows']], known['held_classes'],
-                         threads=task.loop.threads)
+        held = known['held_rows']
+        right = accuracy(self.learner.scorer, self.pixels[held], known['held_classes'],
+                         threads=task.loop.threads) if len(held) else None
         (out / QUALITY).write_text(json.dumps({'kind': task.kind, 'classes': list(task.classes), 'accuracy': right,
-                                               'held_out': len(known['held_rows']), 'chance': 1 / len(task.classes)}))
+                                               'held_out': len(held), 'chance': 1 / len(task.classes)}))
 
 
 @dataclass(frozen=True)
@@ -211,7 +212,8 @@ class ShadowWatch:
         return {name: value for name, value in values.items() if math.isfinite(value)} | {'stop': float(stop)}
 
     def _keep(self, images_seen: int, state: dict[str, torch.Tensor]) -> None:
-        if self.every and len(self.matcher.trace) % self.every == 0:
+        finite = all(torch.isfinite(value).all() for value in state.values())  # a diverged one scores nothing
+        if self.every and finite and len(self.matcher.trace) % self.every == 0:
             self.kept[str(images_seen)] = state
 
     def state_dict(self) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from fpray.studies.analysis import numbers
 from fpray.studies.audit import headline_of, targets
 from fpray.studies.config import AuditConfig, preset
 
-SIDE, FINGERS, SHADOWS = 16, 2, 2
+SIDE, FINGERS, SHADOWS = 16, 2, 3
 SIGMA = 0.5  # of a person, of a picture, and of a shadow alike
 KINDS = ('arch', 'loop', 'whorl')
 
@@ -59,7 +59,7 @@ class Case:
                             placebo=n if self.placebo is not None else 0,
                             rehearsal=n if self.rehearsal is not None else 0)
         return replace(base, data=DataConfig(impressions=2, query_impressions=self.unseen), split=split,
-                       attacks=self.attacks, seed=self.seed)
+                       attacks=self.attacks, seed=self.seed, shadow=replace(base.shadow, count=SHADOWS))
 
 
 def make_set(people: int, stand_in: bool) -> ImageSet:
@@ -352,7 +352,7 @@ def test_sweep_and_tables_hold_the_trained_victims_smallest_first(full: dict[str
     assert {(each['people'], each['headline']) for each in full['sweep']} == {(12, False), (24, True)}
     assert len(full['sweep']) == 2 * 2 * 3
     names = [each['name'] for each in full['table_4_1']]
-    assert names == ['training pictures', 'shadow 24/0', 'shadow 24/1']
+    assert names == ['training pictures', *(f'shadow 24/{n}' for n in range(SHADOWS))]
     assert full['table_4_1'][1]['is_mean'] == pytest.approx(1.5), 'where it stopped'
     assert [each['name'] for each in full['victims']] == ['24', 'rehearsal', 'placebo', '12']
     assert full['victims'][0]['trained_images'] == 300 and full['victims'][0]['losses'][0]['loss_d'] == 1.2
@@ -455,7 +455,7 @@ def test_learning_from_the_stand_in_cannot_say(tmp_path: Path) -> None:
     assert 'synthetic stand-in' in found['verdict'] and any('stand-in' in warning for warning in found['warnings'])
 
 
-@pytest.mark.parametrize(('missing', 'named'), [('placebo', ['placebo']), ('rehearsal', ['rehearsal'])])
+@pytest.mark.parametrize(('missing', 'named'), [('placebo', ['placebo']), ('rehearsal', ['positive control'])])
 def test_a_control_that_cannot_be_had_is_not_available(missing: str, named: list[str], tmp_path: Path) -> None:
     found = results(tmp_path, replace(Case(leak=1.0), **{missing: None}))
     assert found['verdict'].startswith('Cannot say, because these controls are not available')

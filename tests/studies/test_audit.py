@@ -204,7 +204,7 @@ def test_data_count_by_their_content_not_by_their_place(tmp_path: Path) -> None:
 @pytest.mark.parametrize('name', ['root', 'reference'])
 def test_a_missing_folder_is_named(name: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match='none'):
-        plan(with_part(SMOKE, 'data', **{name: str(tmp_path / 'none')}), NOTHING)
+        plan(with_part(SMOKE, 'data', **{'root': str(tmp_path), name: str(tmp_path / 'none')}), NOTHING)
 
 
 def test_nobody_to_learn_from_is_said_before_anything_runs() -> None:

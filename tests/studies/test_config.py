@@ -211,12 +211,12 @@ def test_an_owners_folders_come_together() -> None:
 # Paths
 
 
-def test_paths_become_absolute_and_addresses_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     base = preset('smoke')
-    named = replace(base, data=replace(base.data, root='pictures', reference='s3://bucket/others'))
+    named = replace(base, data=replace(base.data, root='pictures', reference='/shared/others'))
     full = with_absolute_paths(named)
-    assert full.data.root == str(tmp_path / 'pictures') and full.data.reference == 's3://bucket/others'
+    assert full.data.root == str(tmp_path / 'pictures') and full.data.reference == '/shared/others'
     assert full.data.members == full.data.nonmembers == full.victim.samples == '', 'what is not named stays empty'
     assert with_absolute_paths(full) == full
     assert asdict(replace(full, data=base.data)) == asdict(base), 'nothing else changes'
