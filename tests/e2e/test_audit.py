@@ -21,6 +21,7 @@ from fpray.studies.config import AuditConfig, Settings, smoke
 from fpray.studies.run import audit_generator, dry_run, prepare, run_audit
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.timeout(1_200)  # a busy machine takes minutes for a whole audit
 
 
 def tiny() -> AuditConfig:
