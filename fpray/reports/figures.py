@@ -494,7 +494,7 @@ def sweep(results: Results, contrast: str) -> str:
     panel = _Panel(f'{CONTRASTS[contrast][0]}: leak against training-set size',
                    _spread_of_n(rows, people_words(results)),
                    (sizes[0] / 1.5, sizes[-1] * 1.5), (min(0.4, min(ends, default=0.4)), max([1.0, *ends])),
-                   ('people in the training set', 'AUC by picture, bars 95 % over people'), (True, False),
+                   ('people in the training set', 'AUC by person, bars 95 % over people'), (True, False),
                    NAMED)
     panel.axes(sizes)
     panel.level(0.5)

@@ -48,6 +48,9 @@ class Case:
     unseen: int = 0
     """Unseen impressions a finger: 0 leaves the MIA contrast alone, and is faster."""
     seed: int = 0
+    shadows: int = SHADOWS
+    fewer: int = 0
+    """People that the placebo was trained on less than the headline."""
     coarse: bool = False
     """Scores rounded to whole numbers."""
 
@@ -56,10 +59,10 @@ class Case:
         """The configuration behind it."""
         base, n = preset('smoke'), self.people
         split = SplitConfig(sizes=(*self.sizes, n), headline=n, nonmembers=n, scoring=2, reference=0,
-                            placebo=n if self.placebo is not None else 0,
+                            placebo=n - self.fewer if self.placebo is not None else 0,
                             rehearsal=n if self.rehearsal is not None else 0)
         return replace(base, data=DataConfig(impressions=2, query_impressions=self.unseen), split=split,
-                       attacks=self.attacks, seed=self.seed, shadow=replace(base.shadow, count=SHADOWS))
+                       attacks=self.attacks, seed=self.seed, shadow=replace(base.shadow, count=self.shadows))
 
 
 def make_set(people: int, stand_in: bool) -> ImageSet:
@@ -404,6 +407,9 @@ def test_search_patterns_and_log_odds(full: dict[str, Any]) -> None:
         assert set(part) == set(KINDS) and sum(part.values()) == pytest.approx(1, abs=1e-4)
     assert full['epsilon']['kind'] == 'log_odds' and 'not epsilon' in full['epsilon']['note']
     assert full['epsilon']['ceiling'] == pytest.approx(1.77, abs=0.1), '48 people: about 1.8'
+    assert full['epsilon']['chance'] == 0 and full['epsilon']['n_people'] == 48, 'half of them are members'
+    low, high = full['epsilon']['interval']
+    assert 0 < low < full['epsilon']['value'] < high
 
 
 def test_data_are_described_by_group(full: dict[str, Any]) -> None:
@@ -468,6 +474,16 @@ def test_a_control_that_cannot_be_had_is_not_available(missing: str, named: list
         assert found['primary']['threshold']['value'] is None
         assert all(each['balanced_accuracy']['estimate'] is None and each['balanced_accuracy']['note']
                    for each in found['attacks'])
+
+
+@pytest.mark.parametrize(('case', 'words'), [
+    (Case(leak=1.0, shadows=2), '3 shadows (2 were trained)'),
+    (Case(leak=1.0, fewer=4), 'a placebo of as many people as the headline (24, not 20)'),
+])
+def test_controls_of_another_kind_than_the_headline_cannot_say(case: Case, words: str, tmp_path: Path) -> None:
+    found = results(tmp_path, case)
+    assert found['verdict'].startswith('Cannot say') and words in found['verdict']
+    assert found['primary']['auc']['interval'][0] > 0.5, 'the numbers are shown'
 
 
 def test_given_membership_may_be_a_capture_difference(tmp_path: Path) -> None:

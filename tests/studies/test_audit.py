@@ -111,6 +111,13 @@ def test_steps_that_wait_for_others_hold_no_processor() -> None:
     assert {family for family, count in cpus.items() if not count} == {'pictures', 'victim', 'search', 'attack'}
 
 
+def test_a_training_takes_the_threads_and_the_gpu_that_it_asks_for() -> None:
+    loop = replace(SMOKE.shadow.loop, threads=2, device='cuda')
+    found = stages(plan(with_part(SMOKE, 'shadow', loop=loop), NOTHING))
+    assert (found['shadow/placebo/0'].resources.cpus, found['shadow/placebo/0'].resources.gpus) == (2, 1)
+    assert found['scorer'].resources.gpus == 0
+
+
 # What keys hang on
 
 
@@ -131,6 +138,9 @@ def test_without_a_seed_it_comes_from_the_data_alone() -> None:
     assert plan(with_part(free, 'split', placebo=12), NOTHING).seed == plan(free, NOTHING).seed
     assert plan(with_part(free, 'data', size=64), NOTHING).seed != plan(free, NOTHING).seed
     assert plan(SMOKE, NOTHING).seed == 5 and 0 <= plan(free, NOTHING).seed < 2**31
+    drawn = plan(free, NOTHING)
+    assert drawn.config == replace(free, seed=drawn.seed), 'so that a saved configuration runs the same again'
+    assert keys(plan(drawn.config, NOTHING)) == keys(drawn)
 
 
 def test_a_victim_does_not_hang_on_what_is_done_to_it() -> None:

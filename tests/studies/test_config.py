@@ -208,7 +208,27 @@ def test_an_owners_folders_come_together() -> None:
         _owner(members='in', nonmembers='out', root='set')
 
 
+def test_the_controls_can_be_drawn_as_the_victim_is() -> None:
+    base = preset('smoke')
+    with pytest.raises(UserError, match=r'--victim\.draws 100 is below --shadow\.matching\.samples 128'):
+        replace(base, victim=replace(base.victim, draws=100),
+                shadow=replace(base.shadow, matching=replace(base.shadow.matching, samples=128)))
+
+
 # Paths
+
+
+@pytest.mark.parametrize('name', ['root', 'members', 'nonmembers', 'reference'])
+def test_a_folder_has_no_address(name: str) -> None:
+    paths = {'members': 'in', 'nonmembers': 'out'} if 'members' in name else {'root': 'set'}
+    data = DataConfig(**{**paths, name: 's3://bucket/x'}, layout='fvc')
+    with pytest.raises(UserError, match=rf'--data\.{name} s3://bucket/x is an address'):
+        replace(preset('smoke'), data=data, victim=replace(preset('smoke').victim, samples='made' if data.members else ''))
+
+
+def test_other_people_are_added_to_a_set() -> None:
+    with pytest.raises(UserError, match=r'--data\.reference without --data\.root'):
+        replace(preset('smoke'), data=DataConfig(reference='others'))
 
 
 def test_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -448,10 +448,10 @@ def _folder(path: Path, fingers: range, side: int = SIDE) -> str:
     return str(path)
 
 
-def _read(out: Path, data: DataConfig, **folders: str) -> ImageSet:
+def _read(out: Path, data: DataConfig, draws: int = 0, /, **folders: str) -> ImageSet:
     """The step 'pictures' on these folders."""
     read = {name: 'fingerprint' for name in folders if name != 'samples'}
-    made = context(out, steps.PicturesConfig(data, SIZES, read, 0), folders=folders)
+    made = context(out, steps.PicturesConfig(data, SIZES, read, 0), folders=folders, draws=draws)
     steps.pictures(made)
     return ImageSet.load(made.out)
 
@@ -487,8 +487,10 @@ def test_an_owners_faults_are_said_before_anything_is_trained(tmp_path: Path) ->
     others = _folder(tmp_path / 'others', range(21, 51))
     with pytest.raises(UserError, match='32 x 32 px gray generated, 16 x 16 px gray of the members'):
         _read(tmp_path / 'a', data, **sides, reference=others, samples=_folder(tmp_path / 'made', range(90, 92), 32))
+    with pytest.raises(UserError, match=r'2 generated pictures, --victim\.draws is 9: .* or use --victim\.draws 2'):
+        _read(tmp_path / 'd', data, 9, **sides, reference=others, samples=_folder(tmp_path / 'two', range(90, 91)))
     with pytest.raises(UserError, match=r'--data\.reference lacks 10 of the people'):
         _read(tmp_path / 'b', data, **sides, reference=_folder(tmp_path / 'few', range(21, 35)))
     with pytest.raises(UserError, match='both sides'):
         _read(tmp_path / 'c', data, members=sides['members'], nonmembers=sides['members'], reference=others)
-    assert not any(list((tmp_path / name / 'out').iterdir()) for name in 'abc'), 'nothing half-written'
+    assert not any(list((tmp_path / name / 'out').iterdir()) for name in 'abcd'), 'nothing half-written'
