@@ -568,7 +568,7 @@ def stopping_auc(results: Results, victim: str) -> str:
     panel = _Panel(f'{label(victim)}: what the attack would have found',
                    'n as in the table of rules; curves carry no interval',
                    (0, max([p['images_seen'] for item in shadows for p in item['trace']], default=1)),
-                   (min([0.4, *aucs]), max([0.8, *aucs])), ('images seen in training', 'AUC by picture'),
+                   (min([0.4, *aucs]), max([0.8, *aucs])), ('images seen in training', 'AUC by person'),
                    right=NAMED)
     panel.axes()
     panel.level(0.5)
