@@ -9,6 +9,7 @@ reached through local copies under a cache folder.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -25,7 +26,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -433,11 +434,13 @@ class Store:
         fs, prefix = _filesystem(self.root)
         return str(fs.cat_file(f'{prefix}/{path}').decode())
 
-    def _write(self, path: str, text: str) -> None:
+    def _write(self, path: str, text: str, make: bool = False) -> None:
         if self.remote:
             fs, prefix = _filesystem(self.root)
             fs.pipe_file(f'{prefix}/{path}', text.encode())
         else:
+            if make:
+                Path(self.root, path).parent.mkdir(parents=True, exist_ok=True)
             write_atomically(Path(self.root, path), text)
 
     def _remove(self, path: str, recursive: bool = False) -> None:
@@ -512,66 +515,59 @@ class Leases:
 
     def take(self, key: str) -> bool:
         """Takes a key; False while another driver holds it."""
-        with self._lock:
+        with self._lock, self._alone():
             there = self.holder(key)
-            if there is not None and there.get('owner') != self.owner:
-                if not self._is_free(there):
-                    return False
-                self._set_aside(key, there)
-            if not self._create(key):
+            if there is not None and there.get('owner') != self.owner and not self._is_free(there):
                 return False
+            self.store._write(f'{key}/{LEASE}', self._text(), make=True)
+            if self.store.remote:
+                time.sleep(0.2)  # a rival that saw no lease either has written by now: the last one stands
+                if (self.holder(key) or {}).get('owner') != self.owner:
+                    return False
             self._held.add(key)
             return True
 
     def release(self, key: str) -> None:
         """Gives a key back; a lease that another driver took over meanwhile is left alone."""
-        with self._lock:
+        with self._lock, self._alone():
             self._held.discard(key)
             if (self.holder(key) or {}).get('owner') == self.owner:
                 self.store._remove(f'{key}/{LEASE}')
             self.store._drop_empty(key)
 
-    def holder(self, key: str, name: str = LEASE) -> dict[str, Any] | None:
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Holds off the other drivers of a store that is a folder: looking and writing become one step.
+
+        The lock is the folder's own, so that it leaves no file behind and ends with its process.
+        """
+        if self.store.remote:
+            yield
+            return
+        Path(self.store.root).mkdir(parents=True, exist_ok=True)
+        folder = os.open(self.store.root, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
+
+    def holder(self, key: str) -> dict[str, Any] | None:
         """Who holds a key (owner, machine, pid, started, time in s since 1970), None where nobody does."""
         try:
-            return dict(json.loads(self.store._read(f'{key}/{name}')))
+            return dict(json.loads(self.store._read(f'{key}/{LEASE}')))
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except ValueError:  # seen while its owner was creating it, or cut off then
+        except ValueError:  # cut off while it was written
             fs, prefix = _filesystem(self.store.root)
-            return {'owner': '', 'time': fs.modified(f'{prefix}/{key}/{name}').timestamp()}
+            with suppress(FileNotFoundError):  # released meanwhile
+                return {'owner': '', 'time': fs.modified(f'{prefix}/{key}/{LEASE}').timestamp()}
+            return None
 
     def _is_free(self, lease: dict[str, Any]) -> bool:
         if time.time() - float(lease.get('time', 0)) > self.stale:
             return True
         return lease.get('machine') == _machine() and _started(int(lease['pid'])) != lease.get('started')
-
-    def _create(self, key: str) -> bool:
-        if self.store.remote:
-            self.store._write(f'{key}/{LEASE}', self._text())
-            time.sleep(0.2)  # a rival that saw no lease either has written by now: the last one stands
-            return (self.holder(key) or {}).get('owner') == self.owner
-        path = Path(self.store.root, key, LEASE)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(path, 'x') as f:
-                f.write(self._text())
-        except FileExistsError:
-            return (self.holder(key) or {}).get('owner') == self.owner
-        return True
-
-    def _set_aside(self, key: str, stale: dict[str, Any]) -> None:
-        """Removes a free lease; by a rename first, so that of two rivals only one removes it."""
-        if self.store.remote:
-            return  # overwritten by `_create`
-        path = Path(self.store.root, key, LEASE)
-        aside = path.with_name(f'.{LEASE}.{self.owner}')
-        with suppress(FileNotFoundError):  # a rival removed it first
-            path.rename(aside)
-            found = self.holder(key, aside.name)
-            if found is not None and found['owner'] != stale['owner']:
-                aside.rename(path)  # a rival was quicker, and this is his fresh one
-        aside.unlink(missing_ok=True)
 
     def _text(self) -> str:
         return json.dumps({'owner': self.owner, 'machine': _machine(), 'pid': os.getpid(),
@@ -579,16 +575,19 @@ class Leases:
 
     def _refresh(self) -> None:
         while not self._end.wait(self.stale / 4):
-            with self._lock:
-                for key in list(self._held):
-                    try:
-                        if (self.holder(key) or {}).get('owner') == self.owner:
-                            self.store._write(f'{key}/{LEASE}', self._text())
-                        else:
-                            self._held.discard(key)
-                            log.warning('another driver took over %s: this one was asleep too long', key)
-                    except OSError as error:  # a store that is away for a moment must not end the thread
-                        log.warning('the lease of %s could not be refreshed: %s', key, error)
+            try:
+                with self._lock, self._alone():
+                    self._touch()
+            except OSError as error:  # a store that is away for a moment must not end the thread
+                log.warning('the leases could not be refreshed: %s', error)
+
+    def _touch(self) -> None:
+        for key in list(self._held):
+            if (self.holder(key) or {}).get('owner') == self.owner:
+                self.store._write(f'{key}/{LEASE}', self._text())
+            else:
+                self._held.discard(key)
+                log.warning('another driver took over %s: this one was asleep too long', key)
 
 
 def _key(stage: Stage | str) -> str:

@@ -149,8 +149,8 @@ def lay(root: Path, case: Case) -> Context:
     leaks = {'rehearsal': case.rehearsal, 'placebo': case.placebo}
     goals = targets(config)
     for goal in goals:
-        asked = steps.queries(split, made.records, goal.positives, goal.negatives,
-                              None if goal.positives != 'members' else min(goal.people or 0, case.people))
+        asked_about = case.people if goal.name == 'placebo' else goal.people  # the placebo: about the headline's people
+        asked = steps.queries(split, made.records, goal.positives, goal.negatives, asked_about)
         inputs[f'attack/{goal.name}'] = root / 'attack' / goal.name
         attack_folder(inputs[f'attack/{goal.name}'], case, goal.name, asked, leaks.get(goal.name, case.leak) or 0.0)
         for name in (f'victim/{goal.name}', *(f'shadow/{goal.name}/{n}' for n in range(goal.shadows))):
