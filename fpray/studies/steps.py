@@ -82,13 +82,13 @@ def pictures(context: Context) -> None:
     if not parts:
         people = max(split.sizes) + split.nonmembers + learning_people(split)
         parts['set'] = stand_in(config.seed, people, data.fingers, impressions, (data.size, data.size), data.ppi, context)
-    everyone = _one_set(parts, config, context.scratch)
-    need = 0 if everyone.meta['synthetic'] else _people_missing(everyone, config)
     if 'samples' in where:
-        generated = _read_owner_samples(where['samples'], data, everyone.pixels.shape[1:], context)
+        generated = _read_owner_samples(where['samples'], data, next(iter(parts.values())).pixels.shape[1:], context)
         if generated.size < (draws := context.settings.get('draws', 0)):
             raise UserError(f'{generated.size} generated pictures, --victim.draws is {draws}: the controls draw as many',
                             f'give more, or use --victim.draws {generated.size}')
+    everyone = _one_set(parts, config, context.scratch)
+    need = 0 if everyone.meta['synthetic'] else _people_missing(everyone, config)
     if need and 'reference' in parts:
         raise UserError(f'--data.reference lacks {need} of the people that the groups ask for from whom the attacker learns',
                         'give more people, or lower --split.scoring, --split.placebo or --split.rehearsal')
