@@ -398,7 +398,7 @@ def top_k(
     k = int(k) if k >= 1 else max(1, int(k * n + 1e-9))
     if not 0 < k <= n:
         raise ValueError(f'k must lie between 1 and the {n} pictures, got {k}')
-    within = _inclusion(data.score, k)
+    within = inclusion(data.score, k)
     base = float(data.label.mean())
     hits = float(within @ data.label)
     sides = people.permuted_sides(data, people.permutation_keys(len(data.names), people.PERMUTATIONS, seed))
@@ -413,8 +413,8 @@ def top_k(
     )  # fmt: skip
 
 
-def _inclusion(score: Array, k: int) -> Array:
-    """Probability of each picture to lie among the k highest, ties broken at random."""
+def inclusion(score: Array, k: int) -> Array:
+    """Probability of each picture to lie among the k highest of (n,) scores, ties broken at random, (n,)."""
     cut = np.partition(score, len(score) - k)[len(score) - k]
     above, tied = score > cut, score == cut
     return above + tied * ((k - above.sum()) / tied.sum())

@@ -29,6 +29,7 @@ from fpray.metrics.membership import (
     auc_difference,
     balanced_accuracy,
     by_unit,
+    inclusion,
     roc,
     top_k,
     tpr_at_fpr,
@@ -38,7 +39,6 @@ from fpray.metrics.verdict import verdict
 from fpray.store import CURVES, Context, parse_curves
 from fpray.studies.tasks import SHADOW, TRACE, read_split
 
-CONTRASTS = ('mia', 'iia', 'memorisation')
 PRIMARY = 'shadow'
 UNITS = (('picture', ''), ('identity', 'mean'), ('identity', 'max'), ('subject', 'mean'), ('subject', 'max'))
 TOP: tuple[tuple[str, float], ...] = (('20', 20), ('200', 200), ('50%', 0.5))  # Table 5.1's columns
@@ -298,7 +298,7 @@ class _Study:
         """Every attack, contrast and unit on the headline victim; pictures and people on the others."""
         family = self.family()
         rows = [(victim, attack, contrast, unit, how) for victim in self.tables for attack in self.config['attacks']
-                for contrast in CONTRASTS for unit, how in UNITS
+                for contrast in LABELS for unit, how in UNITS
                 if victim == self.headline or (unit, how) in (('picture', ''), ('subject', 'mean'))]
         for done, (victim, attack, contrast, unit, how) in enumerate(rows):
             self.context.progress(done, len(rows), 'rates')
@@ -330,7 +330,7 @@ class _Study:
         """Max-T over all attacks and contrasts on the headline victim but the primary endpoint, by person."""
         entries = {}
         for attack in self.config['attacks']:
-            for contrast in CONTRASTS:
+            for contrast in LABELS:
                 table = self.units(self.headline, attack, contrast)
                 if table is not None and (attack, contrast) != (PRIMARY, 'mia'):
                     entries[f'{attack}/{contrast}'] = arrays(table, contrast)
@@ -370,7 +370,7 @@ class _Study:
         """AUC by person against the size of the training set."""
         for goal in self._trained():
             for attack in self.config['attacks']:
-                for contrast in CONTRASTS:
+                for contrast in LABELS:
                     table = self.units(goal.name, attack, contrast)
                     if table is not None:
                         yield {'people': goal.people or len(self.split.people['members']), 'images': self._images(goal),
@@ -469,14 +469,14 @@ class _Study:
         if not (patterns != '').all():
             return None
         score, kinds = table['score'].to_numpy(), sorted(set(patterns))
-        top = {name: _in_top(score, int(k) if k >= 1 else int(k * len(score))) for name, k in TOP
+        top = {name: inclusion(score, int(k) if k >= 1 else int(k * len(score))) for name, k in TOP
                if k < 1 or k <= len(score)}
         return {'set': _shares(patterns, kinds),
                 'top': {name: _shares(patterns, kinds, weights) for name, weights in top.items()}}
 
     def _headline_tables(self) -> Iterable[tuple[str, str, pd.DataFrame]]:
         for attack in self.config['attacks']:
-            for contrast in CONTRASTS:
+            for contrast in LABELS:
                 table = self.table(self.headline, attack, contrast)
                 if table is not None:
                     yield f'{attack}/{contrast}', contrast, table
@@ -521,13 +521,6 @@ def _distance(goal: int, images: int) -> int:
 def _counted(rate: Rate, table: pd.DataFrame) -> Rate:
     """The rate of a table of scores with n as its pictures, whatever the rows are."""
     return replace(rate, n=int(table['pictures'].sum())) if 'pictures' in table else rate
-
-
-def _in_top(score: np.ndarray, k: int) -> np.ndarray:
-    """(n,) how much of each row is among the k highest scores; those tied at the end share what is left."""
-    last = np.sort(score)[-k]
-    above, tied = score > last, score == last
-    return above + tied * (k - above.sum()) / tied.sum()
 
 
 def _shares(found: np.ndarray, kinds: list[str], weights: np.ndarray | None = None) -> dict[str, float]:

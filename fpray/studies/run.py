@@ -20,6 +20,7 @@ from fpray import __version__
 from fpray.attacks.black_box import CallableGenerator
 from fpray.data.images import contact_sheet, save_png
 from fpray.data.imageset import ImageSet
+from fpray.data.splits import LABELS
 from fpray.distributed.cluster import connect, cpus, in_job, require_absolute
 from fpray.distributed.plan import describe, run_plan
 from fpray.errors import UserError
@@ -264,13 +265,13 @@ def _sheets_of_people(laid: Plan, store: Store, folder: Path) -> dict[str, Path]
     found = {'grid/real': folder / 'set.png'}
     step = max(1, len(everyone) // SHEET)
     save_png(contact_sheet(np.asarray(everyone.pixels[::step][:SHEET]), 8), found['grid/real'])
-    for contrast, label in (('mia', 'is_member'), ('iia', 'is_member_identity')):
+    for contrast in ('mia', 'iia'):
         mine = scores[(scores['attack'] == 'shadow') & (scores['replicate'] == '') & (scores['contrast'] == contrast)]
         top = mine.sort_values(['score', 'image_id'], ascending=[False, True]).head(SHEET)
         if len(top):
             found[f'top/{contrast}'] = folder / f'top-{contrast}.png'
             save_png(contact_sheet(np.asarray(everyone.pixels[top['row'].to_numpy()]), 8,
-                                   marked=top[label].to_numpy(bool)), found[f'top/{contrast}'])
+                                   marked=top[LABELS[contrast]].to_numpy(bool)), found[f'top/{contrast}'])
     return found
 
 

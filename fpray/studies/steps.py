@@ -23,7 +23,7 @@ from fpray.attacks.discriminator import load_discriminator
 from fpray.data.config import DataConfig, SplitConfig
 from fpray.data.images import image_id
 from fpray.data.imageset import ImageSet, join, read_folder, read_samples, with_altered
-from fpray.data.splits import Split, draw_split, query, split_sides, training_rows, unseen_available
+from fpray.data.splits import LABELS, Split, draw_split, query, split_sides, training_rows, unseen_available
 from fpray.data.synthetic import generate
 from fpray.distributed.score import Scorer, score
 from fpray.distributed.search import Choice, Float, Outcome, SearchConfig, Space, search
@@ -46,7 +46,6 @@ from fpray.studies.tasks import (
 from fpray.training.config import GanConfig, LoopConfig, MatchingConfig
 
 BLOCK = 4  # people that one task draws
-CONTRASTS = ('mia', 'iia', 'memorisation')
 STAND_IN = 'synthetic stand-in'
 
 
@@ -396,7 +395,7 @@ def discriminators(files: Sequence[tuple[str, str]]) -> Callable[[np.ndarray], n
 def queries(split: Split, records: pd.DataFrame, positives: str, negatives: str, people: int | None) -> pd.DataFrame:
     """The query pictures of every contrast that the split can have, one row a picture and contrast."""
     tables = []
-    for contrast in CONTRASTS:
+    for contrast in LABELS:
         if (contrast != 'mia' and not split.unseen_impressions) or (contrast == 'memorisation' and split.altered):
             continue
         tables.append(query(split, records, contrast, positives, negatives, people))
