@@ -268,6 +268,26 @@ def bootstrap(
     return np.concatenate(out)
 
 
+def mean_gap(
+    value: npt.ArrayLike, label: npt.ArrayLike, person: npt.ArrayLike, seed: int, draws: int = BOOTSTRAPS
+) -> Rate:
+    """Mean of a quantity over the positives minus its mean over the negatives, signed, with a bootstrap over people.
+
+    Args:
+        value, label, person: (n,) a number, whether it is a positive's, and whose it is, per picture.
+        seed, draws: of the bootstrap.
+
+    Returns:
+        Rate in the quantity's own unit, chance 0; no interval with fewer than two people a side.
+    """
+    data = sample(value, label, person)
+    sums, weights = data.sums(data.score), people.bootstrap_weights(data, draws, seed).astype(np.float64)
+    negative, positive = (weights @ sums[side] / (weights @ data.pictures[side]) for side in (0, 1))
+    estimate = float(data.score[data.label].mean() - data.score[~data.label].mean())
+    interval = _percentiles(positive - negative, estimate, data)
+    return Rate(estimate, interval, 0.0, len(data.score), len(data.names))
+
+
 def smallest_resolvable_fpr(score: npt.ArrayLike, label: npt.ArrayLike, person: npt.ArrayLike) -> float | None:
     """The smallest FPR with 5 false positives or more, from 5 people or more; None where there is none."""
     data = sample(score, label, person)

@@ -1,0 +1,286 @@
+"""The audit of a learned codec as a plan: stages with their inputs, from pictures to numbers.
+
+As in the generator's audit, membership is drawn and the controls are added here, so that no attack can forget them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fpray.errors import UserError
+from fpray.store import Stage, canonical_json
+from fpray.studies import codec_steps, steps
+from fpray.studies.audit import COORDINATOR, SEEDS, WORKER, Plan, fingerprints, in_process
+from fpray.studies.codec_analysis import numbers
+from fpray.studies.codec_config import CodecAuditConfig
+from fpray.studies.config import SearchConfig
+from fpray.studies.steps import PeopleConfig, PicturesConfig, derive_seed
+
+
+@dataclass(frozen=True)
+class CodecTarget:
+    """A codec under attack: its name, what it was trained on, who is asked about, and why it is there."""
+
+    name: str
+    role: str
+    """'victim', 'lambda', 'size', 'family', 'control' or 'defence'."""
+    lmbda: float
+    positives: str
+    negatives: str
+    group: str
+    """The group that it was trained on; the placebo's is not the positives: it is asked about people it never saw."""
+    people: int | None
+    """People it was trained on, the first of the group; None: an owner's, whom nobody counts."""
+    family: str = ''
+    defence: str = ''
+    deal: int = 0
+    """Which deal of members and non-members it belongs to: 0 is the audit's own, further ones are other victims."""
+
+
+def headline_of(config: CodecAuditConfig) -> str:
+    """The name of the codec that gets the controls and the verdict."""
+    return 'owner' if config.owner else f'{config.victim.primary:g}'
+
+
+def targets(config: CodecAuditConfig) -> list[CodecTarget]:
+    """The codecs to attack, the headline first: it and its controls decide, the rest may wait."""
+    split, primary = config.split, config.victim.primary
+    own = CodecTarget(headline_of(config), 'victim', primary, 'members', 'nonmembers', 'members',
+                      None if config.owner else split.headline, config.codec.codec.family)
+    found = [own]
+    if split.rehearsal:
+        found.append(replace(own, name='rehearsal', role='control', positives='rehearsal_in', negatives='rehearsal_out',
+                             group='rehearsal_in', people=split.rehearsal))
+    if split.placebo:
+        found.append(replace(own, name='placebo', role='control', group='placebo', people=split.placebo))
+    if config.owner:
+        return found
+    found += [replace(own, name=f'{lmbda:g}', role='lambda', lmbda=lmbda) for lmbda in config.victim.lambdas
+              if lmbda != primary]
+    found += [replace(own, name=f'{primary:g}-{size}', role='size', people=size) for size in split.sizes
+              if size != split.headline]
+    found += [replace(own, name=f'{lmbda:g}-{family}', role='family', lmbda=lmbda, family=family)
+              for family in config.victim.families if family != config.codec.codec.family
+              for lmbda in config.victim.lambdas]
+    return found + _defended(config, own)
+
+
+def _defended(config: CodecAuditConfig, own: CodecTarget) -> list[CodecTarget]:
+    """One codec a defence, lambda and deal; and the undefended one again for each deal after the first."""
+    lambdas = config.victim.lambdas if config.defences.all_lambdas else (config.victim.primary,)
+    found = []
+    for deal in range(config.defences.victims):
+        for defence in ('', *config.defences.names) if deal else config.defences.names:
+            found += [replace(own, name='-'.join([defence or 'none', f'{lmbda:g}', *([str(deal)] if deal else [])]),
+                              role='defence', lmbda=lmbda, defence=defence, deal=deal) for lmbda in lambdas]
+    return found
+
+
+def plan(config: CodecAuditConfig, cache: str | None = None) -> Plan:
+    """Lays an audit out; trains nothing and reads no picture but for its fingerprint.
+
+    Args:
+        config: what to do.
+        cache: folder for the fingerprints' index.
+
+    Raises:
+        UserError: a folder is missing.
+    """
+    data, victim = config.data, config.victim
+    folders, prints = fingerprints({
+        'root': data.root, 'members': data.members, 'nonmembers': data.nonmembers, 'reference': data.reference,
+        'decompressed': victim.decompressed, 'compressed': victim.compressed}, cache)
+    seed = config.seed
+    if seed is None:
+        people = {name: value for name, value in prints.items() if not name.endswith('compressed')}
+        text = canonical_json({'folders': people, 'data': data_key(config)})
+        seed = int(hashlib.sha256(text.encode()).hexdigest(), 16) % SEEDS
+    laid = Plan(replace(config, seed=seed), seed, folders)
+    _Layout(laid, prints).lay()
+    return laid
+
+
+def data_key(config: CodecAuditConfig) -> Any:
+    """The data's configuration without its paths: what lies there is known by its fingerprint."""
+    return replace(config.data, root='.' if config.data.root or config.data.members else '', members='', nonmembers='',
+                   reference='')
+
+
+class _Layout:
+    """Lays the stages of one audit, room by room."""
+
+    def __init__(self, laid: Plan, prints: Mapping[str, str]) -> None:
+        self.laid, self.prints = laid, prints
+        self.config: CodecAuditConfig = laid.config
+        self.data, self.goals = data_key(self.config), targets(self.config)
+        self.people: dict[int, Stage] = {}
+        self.victims: dict[str, Stage] = {}
+
+    def seed(self, *words: str) -> int:
+        return derive_seed(self.laid.seed, *words)
+
+    def lay(self) -> None:
+        """All stages, each after its inputs."""
+        config, seed = self.config, self.laid.seed
+        read = {name: value for name, value in self.prints.items() if not name.endswith('compressed')}
+        self.pictures = self.laid.add('pictures', steps.pictures, PicturesConfig(
+            self.data, config.split, read, self.seed('pictures')), {}, 30, COORDINATOR)
+        split = PeopleConfig(self.data, config.split, seed)
+        for deal in sorted({goal.deal for goal in self.goals}):
+            self.people[deal] = self.laid.add('people' if not deal else f'people/{deal}', codec_steps.people, {
+                'people': split, 'deal': deal}, {'pictures': self.pictures}, 0.1)
+        asked = self.laid.add('asked', codec_steps.asked, {'goals': self.goals}, self.splits(), 0.1)
+        self.references = {f'{family}-{lmbda:g}': self.codec(f'reference/{family}-{lmbda:g}', lmbda, family, 'reference')
+                           for family, lmbda in dict.fromkeys((goal.family, goal.lmbda) for goal in self.goals)}
+        self.shadows = [self.codec(f'shadow/{i}', config.victim.primary, config.codec.codec.family, 'reference', half=i)
+                        for i in range(config.shadow.count)]
+        samples, choices = self.twins()
+        for goal in self.goals:
+            if goal.people is not None:
+                self.victims[goal.name] = self.victim(goal, samples)
+        measures = {name: self.measure(name, stage, asked) for name, stage in self.measured().items()}
+        attacks = {goal.name: self.attack(goal, asked, measures) for goal in self.goals}
+        quality = self.rate_distortion(asked, measures)
+        self.laid.add('numbers', numbers, {
+            'seed': seed, 'headline': headline_of(config), 'owner': config.owner, 'random_draw': config.victim.random_draw,
+            'targets': self.goals, 'split': config.split, 'attacks': config.attacks, 'codec': config.codec,
+            'victims': config.defences.victims, 'shadows': config.shadow.count},
+            self.splits() | {'asked': asked, 'rate-distortion': quality}
+            | {f'attack/{name}': stage for name, stage in attacks.items()}
+            | {f'measure/{name}': stage for name, stage in measures.items()}
+            | {f'codec/{name}': stage for name, stage in self.trained().items()}
+            | {f'choice/{deal}': stage for deal, stage in choices.items()}, 20)
+
+    def splits(self) -> dict[str, Stage]:
+        """The pictures and every deal of the people, as inputs."""
+        return {'pictures': self.pictures} | {'people' if not deal else f'people/{deal}': stage
+                                              for deal, stage in self.people.items()}
+
+    def trained(self) -> dict[str, Stage]:
+        """Every codec that the audit trains, by name."""
+        return (self.victims | {f'reference/{name}': stage for name, stage in self.references.items()}
+                | {f'shadow/{i}': stage for i, stage in enumerate(self.shadows)})
+
+    def measured(self) -> dict[str, Stage | None]:
+        """Every codec whose answers an attack reads; None: an owner's, whose answers lie in its folders."""
+        return ({'owner': None} if self.config.owner else {}) | dict(self.trained())
+
+    # Codecs
+
+    def codec(self, name: str, lmbda: float, family: str, group: str, people: int | None = None, *, half: int | None = None,
+              change: Mapping[str, Any] | None = None, inputs: Mapping[str, Stage] | None = None, deal: int = 0,
+              trainer: bool = False) -> Stage:
+        """One codec's training."""
+        config = self.config
+        train = replace(config.codec, lmbda=lmbda, codec=replace(config.codec.codec, family=family))
+        loop = config.loop
+        return self.laid.add(name, codec_steps.codec, {
+            'train': train, 'loop': loop, 'group': group, 'people': people, 'half': half, 'trainer': trainer,
+            'seed': self.seed('codec', name), **(change or {})},
+            {'pictures': self.pictures, 'people': self.people[deal], **(inputs or {})}, 50 if not trainer else 55,
+            in_process(loop, trainer))
+
+    def victim(self, goal: CodecTarget, samples: Mapping[tuple[str, int], Stage]) -> Stage:
+        """The codec of a target, undefended or defended."""
+        if not goal.defence:
+            return self.codec(f'victim/{goal.name}', goal.lmbda, goal.family, goal.group, goal.people, deal=goal.deal,
+                              trainer=goal.role in ('victim', 'lambda'))
+        drawn = samples.get((goal.defence, goal.deal))
+        return self.codec(f'victim/{goal.name}', goal.lmbda, goal.family, goal.group, goal.people, deal=goal.deal,
+                          change={'defence': goal.defence, 'options': codec_steps.options(goal.defence, self.config.defences)},
+                          inputs={'samples': drawn} if drawn is not None else {})
+
+    # The twin
+
+    def twins(self) -> tuple[dict[tuple[str, int], Stage], dict[int, Stage]]:
+        """The pictures that codecs learn from instead of people's, by (defence, deal); and how each twin was chosen."""
+        names = () if self.config.owner else self.config.defences.names
+        samples, choices = {}, {}
+        for deal in self.people:
+            if 'stand-in' in names:
+                samples['stand-in', deal] = self.laid.add(
+                    f'stand-in/{deal}', codec_steps.stand_in,
+                    {'people': self.config.defences.stand_in_people, 'data': self.data, 'seed': self.seed('stand-in', str(deal))},
+                    {'pictures': self.pictures}, 10, COORDINATOR)
+            if 'twin' in names:
+                samples['twin', deal] = choices[deal] = self.twin(deal)
+        return samples, choices
+
+    def twin(self, deal: int) -> Stage:
+        """Candidate generators on the private pictures, the leak of each by shadows, and the choice among them."""
+        config, twin = self.config, self.config.twin
+        base = {'pictures': self.pictures, 'people': self.people[deal]}
+        scorer = self.laid.add(f'scorer/{deal}', steps.scorer, {'scorer': twin.scorer, 'seed': self.seed('scorer', str(deal))},
+                               base, 15, in_process(twin.scorer.loop))
+        attacks, samples = {}, {}
+        for number, dropout in enumerate(twin.dropouts):
+            name = f'{deal}-{number}'
+            gan = replace(twin.gan, discriminator=replace(twin.gan.discriminator, dropout=dropout))
+            victim = self.laid.add(f'gan/{name}', steps.victim, {
+                'gan': gan, 'loop': twin.loop, 'group': 'members', 'people': config.split.headline,
+                'matching': twin.shadow.matching, 'seed': self.seed('gan', name)}, base | {'scorer': scorer}, 80,
+                in_process(twin.loop, trainer=True))
+            samples[name] = self.laid.add(f'samples/{name}', steps.samples, {
+                'draws': twin.draws, 'seed': self.seed('samples', name)}, {'victim': victim}, 2)
+            attacks[name] = self.generator_attack(name, samples[name], scorer, base)
+        return self.laid.add(f'choice/{deal}', codec_steps.choose_twin, {
+            'candidates': {f'{deal}-{i}': f'dropout {each:g}' for i, each in enumerate(twin.dropouts)},
+            'people': config.split.headline, 'seed': self.seed('choice', str(deal))},
+            base | {f'attack/{name}': stage for name, stage in attacks.items()}
+            | {f'samples/{name}': stage for name, stage in samples.items()}, 1)
+
+    def generator_attack(self, name: str, samples: Stage, scorer: Stage, base: Mapping[str, Stage]) -> Stage:
+        """The shadow attack of the generators' audit on one candidate."""
+        shadow = self.config.twin.shadow
+        best = self.laid.add(f'search/{name}', steps.search_shadow, {
+            'search': SearchConfig(mode='off'), 'shadow': replace(shadow, count=1, others=1), 'seed': 0},
+            {'samples': samples, 'scorer': scorer}, 0.1)
+        shadows = [self.laid.add(f'gan-shadow/{name}-{i}', steps.shadow, {
+            'matching': shadow.matching, 'seed': self.seed('gan-shadow', name, str(i)), 'course': 0},
+            {'samples': samples, 'scorer': scorer, 'search': best}, 40, in_process(shadow.loop)) for i in range(shadow.count)]
+        return self.laid.add(f'gan-attack/{name}', steps.attack, {
+            'victim': name, 'attacks': ('shadow',), 'positives': 'members', 'negatives': 'nonmembers',
+            'people': self.config.split.headline, 'course': False},
+            {**base, 'samples': samples, **{f'shadow/{i:02d}': stage for i, stage in enumerate(shadows)}}, 4, COORDINATOR)
+
+    # What attacks read
+
+    def measure(self, name: str, codec: Stage | None, asked: Stage) -> Stage:
+        """Rate, distortion and band errors of one codec on the pictures that are asked about."""
+        if codec is None:
+            return self.laid.add(f'measure/{name}', codec_steps.measure_owner, {
+                'lmbda': self.config.victim.primary,
+                'fingerprints': {n: v for n, v in self.prints.items() if n.endswith('compressed')}},
+                {'pictures': self.pictures, 'asked': asked}, 4)
+        return self.laid.add(f'measure/{name}', codec_steps.measure, {'lmbda': codec.config['train'].lmbda},
+                             {'pictures': self.pictures, 'asked': asked, 'codec': codec}, 4, WORKER)
+
+    def attack(self, goal: CodecTarget, asked: Stage, measures: Mapping[str, Stage]) -> Stage:
+        """Every attack's scores of one codec."""
+        inputs = {'asked': asked, 'pictures': self.pictures, 'people': self.people[goal.deal],
+                  'victim': measures[goal.name], 'reference': measures[f'reference/{goal.family}-{goal.lmbda:g}']}
+        if goal.lmbda == self.config.victim.primary and goal.family == self.config.codec.codec.family:
+            inputs |= {f'shadow/{i:02d}': measures[f'shadow/{i}'] for i in range(self.config.shadow.count)}
+            inputs |= {f'codec/{i:02d}': stage for i, stage in enumerate(self.shadows)}
+        return self.laid.add(f'attack/{goal.name}', codec_steps.attack, {
+            'goal': goal, 'attacks': self.config.attacks}, inputs, 2)
+
+    def rate_distortion(self, asked: Stage, measures: Mapping[str, Stage]) -> Stage:
+        """The victims' rate and distortion beside classical codecs', real bitstreams and what becomes of the ridges."""
+        config = self.config
+        shown = {goal.name: goal.lmbda for goal in self.goals if goal.role in ('victim', 'lambda')}
+        return self.laid.add('rate-distortion', codec_steps.rate_distortion, {
+            'victims': shown, 'headline': headline_of(config), 'seed': self.seed('rate-distortion'),
+            'fidelity': config.fidelity, 'extras': codec_steps.extras() if config.fidelity else []},
+            self.splits() | {'asked': asked} | {f'measure/{name}': measures[name] for name in shown}
+            | {f'codec/{name}': self.victims[name] for name in shown if name in self.victims}, 15, COORDINATOR)
+
+
+def check(config: CodecAuditConfig) -> None:
+    """Faults that the pictures' size cannot mend."""
+    if config.codec.crop > config.data.size and config.data.resize != 'none':
+        raise UserError(f'--codec.crop {config.codec.crop} is larger than --data.size {config.data.size}',
+                        'crop at most the pictures\' own size, or 0 for whole pictures')

@@ -1,0 +1,178 @@
+"""The numbers of a codec's audit: what every membership study asks, and what rate, distortion and defences add."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fpray.data.splits import training_rows
+from fpray.metrics.image import bd_rate, psnr_at
+from fpray.metrics.membership import LABELS, mean_gap, over_victims
+from fpray.metrics.rate import Rate
+from fpray.models.config import codec_parameters
+from fpray.store import CURVES, Context, parse_curves
+from fpray.studies import codec_config
+from fpray.studies.codec_steps import first_halves, splits
+from fpray.studies.membership import MembershipStudy, as_json
+
+UNCALIBRATED = 'rate-distortion'
+SIDES = ('loss', 'bpp', 'mse')
+
+
+def numbers(context: Context) -> None:
+    """numbers.json: everything that the report of a codec's audit shows, but for how long it took and where it lies."""
+    study = CodecStudy(context)
+    (context.out / 'numbers.json').write_text(json.dumps(study.results(), indent=1, allow_nan=False, default=as_json))
+
+
+class CodecStudy(MembershipStudy):
+    """The audit of a codec: the rate-distortion loss calibrated by a reference codec decides, at the primary lambda."""
+
+    PRIMARY = codec_config.PRIMARY
+    CLAIM = ('From sizes and decompressed copies alone, the calibrated attack ranks people whose pictures trained the codec '
+             '({people}) above others with {auc}; guessing has 0.5.')
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.deals = splits(context.inputs)
+        self.measures = {name: pd.read_parquet(folder / 'measures.parquet').set_index('row')
+                         for name, folder in self.folders('measure/').items()}
+        self.quality = json.loads((context.inputs['rate-distortion'] / 'rate-distortion.json').read_text())
+
+    def results(self) -> dict[str, Any]:
+        """The body of results.json."""
+        codec = self.config['codec']
+        return self.common() | {
+            'table_6_1': [{**row, 'lmbda': self.goals[row['victim']].lmbda} for row in self.hits(self.tabled())],
+            'codec': {
+                'primary_lmbda': self.goals[self.headline].lmbda, 'family': codec.codec.family,
+                'parameters': codec_parameters(codec.codec), 'lambdas': list(self.lambdas()),
+                'rate_distortion': {name: self.quality[name] for name in ('points', 'means', 'fit', 'classical')},
+                'codecs': list(self.codecs()), 'frontier': {'rows': list(self.frontier()), 'choice': self.choice()},
+                'fidelity': self.quality['fidelity'], 'bitstream': self.quality['bitstream']}}
+
+    def swept(self) -> list[Any]:
+        """The codecs at the primary lambda, smallest training set first; no controls, no defences."""
+        return sorted((g for g in self.goals.values() if g.role in ('victim', 'size')), key=lambda g: g.people or 0)
+
+    def tabled(self) -> list[Any]:
+        """The codecs of Table 6.1's shape: the headline, the other lambdas, sizes and families."""
+        return [g for g in self.goals.values() if g.role in ('victim', 'lambda', 'size', 'family')]
+
+    # Rate and distortion by side
+
+    def lambdas(self) -> Iterable[dict[str, Any]]:
+        """Mean loss, bits and error of members and non-members at each lambda, with the signed gap (thesis, Fig. 6.1)."""
+        for goal in self.tabled():
+            if goal.role not in ('victim', 'lambda'):
+                continue
+            rates = {attack: self.units(goal.name, attack, 'mia') for attack in (self.PRIMARY, UNCALIBRATED)}
+            yield {'lmbda': goal.lmbda, 'victim': goal.name, 'primary': goal.name == self.headline, 'sides': self.sides(goal),
+                   **{key: None if table is None else self.auc(table, 'mia')
+                      for key, table in zip(('auc', 'auc_uncalibrated'), rates.values(), strict=True)}}
+
+    def sides(self, goal: Any) -> dict[str, dict[str, Any]]:
+        """Per quantity, the means of both sides and members minus non-members, its interval over people."""
+        table = self.table(goal.name, self.PRIMARY, 'mia')
+        assert table is not None
+        label, person = table[LABELS['mia']].to_numpy(bool), table['subject'].to_numpy().astype(str)
+        found = {}
+        for name in SIDES:
+            values = self.measures[goal.name].loc[table['row'], name].to_numpy()
+            found[name] = {'members': float(values[label].mean()), 'nonmembers': float(values[~label].mean()),
+                           'gap': mean_gap(values, label, person, self.seed)}
+        return found
+
+    # Codecs
+
+    def codecs(self) -> Iterable[dict[str, Any]]:
+        """What was trained, with its losses along the way."""
+        for name, folder in self.folders('codec/').items():
+            trained, goal = json.loads((folder / 'trained.json').read_text()), self.goals.get(name)
+            curve = [{'images_seen': int(row['step']), **{key: row[f'loss_{key}'] for key in SIDES}}
+                     for row in parse_curves((folder / CURVES).read_text())]
+            role = goal.role if goal is not None else name.split('/')[0]
+            yield {'name': name, 'role': role if role in ('control', 'defence', 'reference', 'shadow') else 'victim',
+                   'lmbda': trained['lmbda'], 'people': None if goal is None else goal.people,
+                   'images': trained['pictures'], 'trained_images': trained['images'], 'curve': curve}
+
+    # Defences
+
+    def frontier(self) -> Iterable[dict[str, Any]]:
+        """Leak against quality: the undefended codec and every defence, at the primary lambda."""
+        primary, names = self.goals[self.headline].lmbda, dict.fromkeys(
+            g.defence for g in self.goals.values() if g.role == 'defence' and g.defence)
+        for defence in ('', *names):
+            mine = [g for g in self.goals.values() if g.defence == defence and g.lmbda == primary
+                    and (g.role == 'defence' or g.name == self.headline)]
+            yield self.frontier_row(defence, mine)
+
+    def frontier_row(self, defence: str, goals: list[Any]) -> dict[str, Any]:
+        """One defence, over its victims: leaks, rate and distortion on people whom no codec saw."""
+        leaks = {key: [self.leak(goal, attack, fresh) for goal in goals] for key, attack, fresh in (
+            ('auc', self.PRIMARY, False), ('auc_fresh', self.PRIMARY, True), ('uncalibrated', UNCALIBRATED, False))}
+        points = [self.operating_point(goal) for goal in goals]
+        bpp, psnr = (float(np.mean([point[i] for point in points])) for i in (0, 1))
+        anchor = self.curve('')
+        expected = psnr_at([b for b, _ in anchor], [p for _, p in anchor], bpp) if defence else psnr
+        privacy = self.privacy(goals[0].name)
+        return {'defence': defence or 'none', 'text': self.words_of(defence), 'victims': len(goals), 'lmbda': goals[0].lmbda,
+                **{key: together(rates) for key, rates in leaks.items()}, 'bpp': bpp, 'psnr': psnr,
+                'psnr_difference': None if expected is None else psnr - expected, 'bd_rate': self.loss_of_rate(defence),
+                'epsilon': privacy and privacy['epsilon'], 'delta': privacy and privacy['delta'],
+                'note': 'this run' if len(goals) < 3 else f'mean over {len(goals)} victims'}
+
+    def leak(self, goal: Any, attack: str, fresh: bool) -> Rate:
+        """An attack's AUC over people; fresh: over those alone who had no say in choosing the twin."""
+        table = self.units(goal.name, attack, 'mia')
+        assert table is not None
+        if fresh:
+            table = table[~table['subject'].isin(first_halves(self.deals[goal.deal], goal.people))]
+        return self.auc(table, 'mia', self.seed)
+
+    def operating_point(self, goal: Any) -> tuple[float, float]:
+        """(bits a pixel, PSNR in dB) of a codec on pictures of the non-members of its deal, means over pictures."""
+        table = self.measures[goal.name].loc[training_rows(self.deals[goal.deal], 'nonmembers')]
+        psnr = 10 * np.log10(255**2 / np.maximum(table['mse'], 1e-6))
+        return float(table['bpp'].mean()), float(psnr.mean())
+
+    def curve(self, defence: str) -> list[tuple[float, float]]:
+        """(bits a pixel, PSNR) over the lambdas of the first deal, growing."""
+        mine = [g for g in self.goals.values() if g.defence == defence and not g.deal
+                and g.role in (('defence',) if defence else ('victim', 'lambda'))]
+        return sorted(self.operating_point(goal) for goal in mine)
+
+    def loss_of_rate(self, defence: str) -> float | None:
+        """BD-rate against the undefended codec, percent; None unless the defence was trained at as many lambdas."""
+        own, anchor = self.curve(defence), self.curve('')
+        if not defence or len(own) < 4 or len(anchor) < 4:
+            return None
+        (b0, p0), (b1, p1) = (np.array(curve).T for curve in (anchor, own))
+        return bd_rate(b0, p0, b1, p1)
+
+    def privacy(self, name: str) -> dict[str, Any] | None:
+        """Epsilon and delta by person, where the codec was trained with DP-SGD."""
+        folder = self.folders('codec/').get(name)
+        found: dict[str, Any] | None = folder and json.loads((folder / 'trained.json').read_text())['privacy']
+        return found
+
+    def words_of(self, defence: str) -> str:
+        """What the defence does, for who reads the table."""
+        from fpray.defences import load_defence
+
+        return load_defence(defence).text if defence else 'trained on the private pictures as they are'
+
+    def choice(self) -> dict[str, Any] | None:
+        """How the twin of the first deal was chosen; None where there is none."""
+        folder = self.folders('choice/').get('0')
+        return None if folder is None else dict(json.loads((folder / 'choice.json').read_text()))
+
+
+def together(rates: list[Rate]) -> Rate:
+    """One victim's rate as it is; several victims' mean with an interval over victims."""
+    return rates[0] if len(rates) == 1 else over_victims(rates)
+

@@ -1,0 +1,399 @@
+"""The steps of a codec's audit: each reads what earlier ones wrote, and writes its own results into an empty folder."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fpray.attacks import load_attack
+from fpray.attacks.codec_box import FolderCodec
+from fpray.attacks.compression import band_errors, jpeg_bpp, png_bpp
+from fpray.data.classical import CLASSICAL, curve_settings, encode
+from fpray.data.images import contact_sheet, save_png
+from fpray.data.imageset import ImageSet
+from fpray.data.splits import LABELS, Split, training_rows
+from fpray.defences import load_defence
+from fpray.defences.choose import choose
+from fpray.distributed.score import Scorer, file_of, score
+from fpray.distributed.train import fit
+from fpray.errors import UserError
+from fpray.metrics.image import ms_ssim, psnr, ssim
+from fpray.metrics.membership import arrays, auc_clustered, by_unit
+from fpray.store import Context, Place, locate
+from fpray.studies import steps
+from fpray.studies.codec_config import DefencesConfig
+from fpray.studies.codec_tasks import CodecTask, half_of
+from fpray.studies.membership import rate_dict
+from fpray.studies.tasks import read_split
+from fpray.training.config import LoopConfig, RateDistortionConfig
+
+BANDS = 4
+MANY = 4_096  # pictures from which on a pool of actors measures a codec
+SHOWN = 200  # unseen pictures of the rate-distortion figures, at most
+SIDE_BY_SIDE = 4  # pictures that are shown at each lambda
+REAL_FILES = 32  # bitstreams that are really written
+COLUMNS = ('bpp', 'mse', *(f'band_{i}' for i in range(BANDS)))
+OWN_SIDES = ('members', 'nonmembers', 'reference')  # folders of an owner's copies, under one roof
+
+
+# People
+
+
+def people(context: Context) -> None:
+    """split.json: the audit's own division of the people, or members and non-members dealt anew among themselves."""
+    config: steps.PeopleConfig = context.config['people']
+    split = steps.draw(ImageSet.load(context.inputs['pictures']), config.data, config.split, config.seed)
+    (context.out / 'split.json').write_text(dealt(split, context.config['deal']).to_json())
+
+
+def dealt(split: Split, deal: int) -> Split:
+    """Another deal of members and non-members among the same people; the groups an attack learns from stay as they are.
+
+    So a second victim of a recipe has other members, and everything that the attacker trained serves it too.
+    """
+    if not deal:
+        return split
+    both = [*split.people['members'], *split.people['nonmembers']]
+    order = np.random.default_rng([split.seed, deal]).permutation(len(both))
+    members = len(split.people['members'])
+    mixed = [both[i] for i in order]
+    return replace(split, people={**split.people, 'members': mixed[:members], 'nonmembers': mixed[members:]})
+
+
+def splits(inputs: Mapping[str, Path]) -> dict[int, Split]:
+    """Every deal among a stage's inputs, by its number."""
+    found = {name: folder for name, folder in inputs.items() if name.split('/')[0] == 'people'}
+    return {int(name.partition('/')[2] or 0): read_split(folder) for name, folder in found.items()}
+
+
+def asked(context: Context) -> None:
+    """asked.parquet: the query pictures of every target; rows.npy: all pictures that a codec is measured on."""
+    everyone, deals = ImageSet.load(context.inputs['pictures']), splits(context.inputs)
+    tables = [steps.queries(deals[goal.deal], everyone.records, goal.positives, goal.negatives, goal.people).assign(
+        target=goal.name) for goal in context.config['goals']]
+    table = pd.concat(tables, ignore_index=True)
+    table.to_parquet(context.out / 'asked.parquet', index=False)
+    np.save(context.out / 'rows.npy', np.union1d(table['row'].to_numpy(), training_rows(deals[0], 'reference')))
+    np.savez(context.out / 'difficulty.npz', **difficulty(everyone, np.load(context.out / 'rows.npy')))
+
+
+def difficulty(everyone: ImageSet, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """How hard each picture is for PNG and for JPEG, bits a pixel."""
+    pixels = np.asarray(everyone.pixels[rows])
+    return {'png': png_bpp(pixels), 'jpeg': jpeg_bpp(pixels)}
+
+
+# Training
+
+
+def options(defence: str, config: DefencesConfig) -> dict[str, Any]:
+    """What of the defences' configuration one defence reads, so that no other change trains it again."""
+    return {name: getattr(config, name) for name in load_defence(defence).options}
+
+
+def stand_in(context: Context) -> None:
+    """samples.npy: drawn pictures of synthetic people that nobody is."""
+    everyone, data = ImageSet.load(context.inputs['pictures']), context.config['data']
+    _, channels, height, width = everyone.pixels.shape
+    drawn = steps.stand_in(context.config['seed'], context.config['people'], data.fingers, data.impressions,
+                           (height, width), data.ppi, context)
+    np.save(context.out / 'samples.npy', np.repeat(drawn.pixels, channels, axis=1))
+
+
+def codec(context: Context) -> None:
+    """One codec: on a group's drawn pictures, on half of the reference people (a shadow), or defended."""
+    config = context.config
+    train: RateDistortionConfig = replace(config['train'], codec=replace(
+        config['train'].codec, channels=np.load(context.inputs['pictures'] / 'pixels.npy', mmap_mode='r').shape[1]))
+    loop: LoopConfig = config['loop']
+    private = None
+    if defence := config.get('defence'):
+        train, loop, private = load_defence(defence).change(train, loop, config['options'])
+    task = CodecTask(context.place('pictures'), context.place('people'),
+                     context.place('samples') if 'samples' in context.inputs else None, config['group'], config['people'],
+                     config['half'], train, loop, private, config['seed'])
+    fit(task, loop, config['seed'], context, trainer=config['trainer'] or None)
+    _, rows = task.open()
+    epsilon = None
+    if private is not None:
+        from fpray.defences.dp_sgd import epsilon as spent
+
+        steps_taken = -(-loop.images // loop.batch)
+        epsilon = {'epsilon': spent(private, config['people'], steps_taken), 'delta': private.delta}
+    (context.out / 'trained.json').write_text(json.dumps(
+        {'pictures': len(rows), 'images': loop.images, 'lmbda': train.lmbda, 'privacy': epsilon}))
+
+
+def choose_twin(context: Context) -> None:
+    """samples.npy of the candidate that leaked least, and choice.json: what each leaked, measured on the first halves.
+
+    The people of the second halves, of the members and of the non-members, have no say in the choice.
+    """
+    config, split = context.config, read_split(context.inputs['people'])
+    judges = first_halves(split, config['people'])
+    leaks = {}
+    for name in config['candidates']:
+        table = pd.read_parquet(context.inputs[f'attack/{name}'] / 'scores.parquet')
+        own = table[(table['contrast'] == 'mia') & (table['replicate'] == '') & table['subject'].isin(judges)]
+        own = by_unit(own.sort_values('image_id'), 'subject', 'mean')
+        leaks[name] = auc_clustered(*arrays(own, 'mia'), seed=config['seed'])
+    chosen = choose(leaks)
+    shutil.copyfile(context.inputs[f'samples/{chosen}'] / 'samples.npy', context.out / 'samples.npy')
+    save_png(contact_sheet(np.load(context.out / 'samples.npy', mmap_mode='r')[:24], 8), context.out / 'grid.png')
+    (context.out / 'choice.json').write_text(json.dumps({'chosen': chosen, 'candidates': [
+        {'name': name, 'text': text, 'auc': rate_dict(leaks[name])} for name, text in config['candidates'].items()]}))
+
+
+def first_halves(split: Split, members: int | None) -> set[str]:
+    """The people, members and non-members, whose scores a choice may look at; the others judge what was chosen."""
+    own = split.people['members'][:members]
+    others = split.people['nonmembers']
+    return set(own[:len(own) // 2]) | set(others[:len(others) // 2])
+
+
+# Measuring
+
+
+def codec_columns(place: Place, threads: int = 1) -> Callable[[np.ndarray], np.ndarray]:
+    """A codec as a function of pictures (n, C, H, W) uint8 to (n, 2 + BANDS): bits a pixel, MSE, band errors."""
+    from fpray.training.rate_distortion import load_codec, measure as ask
+
+    network = load_codec(locate(place))
+
+    def columns(pixels: np.ndarray) -> np.ndarray:
+        found = ask(network, pixels, threads=threads)
+        area = pixels.shape[2] * pixels.shape[3]
+        return np.column_stack([found.bits / area, found.mse, band_errors(pixels, found.reconstructions, BANDS)])
+
+    return columns
+
+
+def measure(context: Context) -> None:
+    """measures.parquet: rate, distortion and band errors of one codec on every picture that is asked about."""
+    rows = np.load(context.inputs['asked'] / 'rows.npy')
+    actors = context.settings.get('actors', 0) if len(rows) >= MANY else 0
+    found = score(file_of(context.place('pictures'), 'pixels.npy'),
+                  Scorer('fpray.studies.codec_steps:codec_columns', (context.place('codec'),)), rows=rows, actors=actors,
+                  stage=context.name, progress=context.progress)
+    write_measures(context, rows, found.scores, context.config['lmbda'])
+
+
+def write_measures(context: Context, rows: np.ndarray, columns: np.ndarray, lmbda: float) -> None:
+    """The table of measures with the loss that the codec was trained for."""
+    table = pd.DataFrame(columns, columns=list(COLUMNS)).assign(row=rows)
+    table['loss'] = table['bpp'] + lmbda * table['mse']
+    table.to_parquet(context.out / 'measures.parquet', index=False)
+
+
+def measure_owner(context: Context) -> None:
+    """measures.parquet of an owner's codec, from its decompressed copies and the sizes of its files."""
+    everyone, rows = ImageSet.load(context.inputs['pictures']), np.load(context.inputs['asked'] / 'rows.npy')
+    kept, parts = [], []
+    for side, mine in owner_sides(everyone, rows, context.settings['folders']):
+        box = FolderCodec(*mine)
+        own = rows[(everyone.records['side'].to_numpy()[rows] == side)
+                   & ~everyone.records.get('altered', pd.Series(False, everyone.records.index)).to_numpy(bool)[rows]]
+        for block in np.array_split(own, max(1, len(own) // 256)):
+            pixels = np.asarray(everyone.pixels[block])
+            answer = box.compress(pixels)
+            error = (answer.reconstructions.astype(np.float64) - pixels) ** 2
+            parts.append(np.column_stack([answer.bits / np.prod(pixels.shape[2:]), error.mean(axis=(1, 2, 3)),
+                                          band_errors(pixels, answer.reconstructions, BANDS)]))
+            kept.append(block)
+    write_measures(context, np.concatenate(kept), np.concatenate(parts), context.config['lmbda'])
+
+
+def owner_sides(everyone: ImageSet, rows: np.ndarray,
+                folders: Mapping[str, str]) -> Iterable[tuple[str, tuple[str, str, str]]]:
+    """(side, (originals, decompressed, compressed)) of every side that the owner's folders speak of.
+
+    Raises:
+        UserError: the members' or the non-members' copies are missing.
+    """
+    for side in OWN_SIDES:
+        mine = {name: Path(folders[name], side) for name in ('decompressed', 'compressed')}
+        if side in folders and all(path.is_dir() for path in mine.values()):
+            yield side, (folders[side], str(mine['decompressed']), str(mine['compressed']))
+        elif side != 'reference':
+            missing = next(path for path in mine.values() if not path.is_dir())
+            raise UserError(f'{missing} is no folder', 'lay the copies out as members/ and nonmembers/ (and reference/)')
+
+
+# Attacks
+
+
+class _Answers:
+    """The arrays that attacks ask for by name, of the queries and of the reference people's pictures."""
+
+    def __init__(self, context: Context, table: pd.DataFrame) -> None:
+        self.context, self.rows = context, table['row'].to_numpy()
+        self.split = read_split(context.inputs['people'])
+        everyone = ImageSet.load(context.inputs['pictures'])
+        self.population = training_rows(self.split, 'reference')
+        self.people = everyone.records['subject'].to_numpy().astype(str)[self.population]
+        rows, size = np.load(context.inputs['asked'] / 'rows.npy'), np.load(context.inputs['asked'] / 'difficulty.npz')
+        self.size = {name: pd.Series(size[name], rows) for name in ('png', 'jpeg')}
+        self.codecs = {name: pd.read_parquet(folder / 'measures.parquet').set_index('row')
+                       for name, folder in context.inputs.items() if name.split('/')[0] in ('victim', 'reference', 'shadow')}
+        self.shadows = sorted(name for name in self.codecs if name.startswith('shadow'))
+
+    def of(self, codec: str, column: str, rows: np.ndarray) -> np.ndarray | None:
+        """A column of a codec's measures; None where it was not asked about all of these pictures."""
+        table = self.codecs[codec]
+        return table.loc[rows, column].to_numpy() if np.isin(rows, table.index).all() else None
+
+    def bands(self, codec: str) -> np.ndarray | None:
+        names = [f'band_{i}' for i in range(BANDS)]
+        columns = [self.of(codec, name, self.rows) for name in names]
+        return None if any(one is None for one in columns) else np.column_stack(columns)  # type: ignore[arg-type]
+
+    def shadow_losses(self, rows: np.ndarray) -> np.ndarray | None:
+        found = [self.of(name, 'loss', rows) for name in self.shadows]
+        return np.stack(found) if found and all(one is not None for one in found) else None  # type: ignore[arg-type]
+
+    def population_out(self) -> np.ndarray | None:
+        """(K, Z) whether shadow k has not learned from the person of picture z."""
+        if not self.shadows:
+            return None
+        inside = [set(half_of(self.split.people['reference'], i, self.split.seed)) for i in range(len(self.shadows))]
+        return np.array([[person not in each for person in self.people] for each in inside])
+
+    def named(self) -> dict[str, np.ndarray | None]:
+        """The vocabulary of `fpray.attacks.threat.Attack`, as far as this audit has it."""
+        own = {name: self.of('victim', name, self.rows) for name in ('loss', 'bpp', 'mse')}
+        return {**own, 'bands': self.bands('victim'), 'reference_loss': self.of('reference', 'loss', self.rows),
+                'reference_bands': self.bands('reference'),
+                **{name: size.loc[self.rows].to_numpy() for name, size in self.size.items()},
+                'shadow_losses': self.shadow_losses(self.rows),
+                'population_loss': self.of('victim', 'loss', self.population),
+                **{f'population_{name}': size.loc[self.population].to_numpy() for name, size in self.size.items()},
+                'population_shadow_losses': self.shadow_losses(self.population), 'population_out': self.population_out()}
+
+
+def attack(context: Context) -> None:
+    """scores.parquet: the scores of every attack that has what it needs, on one codec's queries."""
+    goal = context.config['goal']
+    table = pd.read_parquet(context.inputs['asked'] / 'asked.parquet')
+    table = table[table['target'] == goal.name].drop(columns='target').reset_index(drop=True)
+    known = _Answers(context, table).named()
+    found = []
+    for name in context.config['attacks']:
+        probe = load_attack(name)
+        if all(known[need] is not None for need in probe.needs):
+            scores = probe.score(**{need: known[need] for need in probe.needs})
+            found.append(table.assign(score=scores, attack=name, victim=goal.name, replicate=''))
+    pd.concat(found, ignore_index=True).to_parquet(context.out / 'scores.parquet', index=False)
+
+
+# Rate and distortion
+
+
+def extras() -> list[str]:
+    """Which optional packages are installed: a later installation measures again."""
+    names = {'fingerprint': 'pyfing', 'matcher': 'fingerprint_recognition'}
+    return [extra for extra, module in names.items() if importlib.util.find_spec(module)]
+
+
+def rate_distortion(context: Context) -> None:
+    """rate-distortion.json, and sheets of the same pictures at each lambda: the victims on people that they never saw."""
+    config = context.config
+    everyone, split = ImageSet.load(context.inputs['pictures']), splits(context.inputs)[0]
+    unseen = training_rows(split, 'nonmembers')
+    some = np.sort(np.random.default_rng([config['seed']]).permutation(unseen)[:SHOWN])
+    pixels, subjects = np.asarray(everyone.pixels[some]), everyone.records['subject'].to_numpy().astype(str)[some]
+    points, means, sheets = [], [], {}
+    for name, lmbda in config['victims'].items():
+        table = pd.read_parquet(context.inputs[f'measure/{name}'] / 'measures.parquet').set_index('row').loc[some]
+        points.append({'lmbda': lmbda, 'bpp': table['bpp'].tolist(), 'mse': table['mse'].tolist(),
+                       'psnr': (10 * np.log10(255**2 / np.maximum(table['mse'], 1e-6))).tolist()})
+        if f'codec/{name}' in context.inputs:
+            copies = reconstructed(context.inputs[f'codec/{name}'], pixels)
+            sheets[name] = copies[:SIDE_BY_SIDE]
+            means.append(_mean_row(lmbda, points[-1], pixels, copies, len(set(subjects))))
+    (context.out / 'rate-distortion.json').write_text(json.dumps({
+        'points': points, 'means': means, 'fit': fits(points), 'classical': classical(pixels),
+        'bitstream': bitstream(context, pixels[:REAL_FILES]), 'fidelity': fidelity(context, everyone, pixels, some)}))
+    for number, picture in enumerate(pixels[:SIDE_BY_SIDE]):
+        row = [picture, *(np.clip(np.rint(copies[number]), 0, 255).astype(np.uint8) for copies in sheets.values())]
+        save_png(contact_sheet(np.stack(row), len(row)), context.out / f'rd-{number}.png')
+
+
+def reconstructed(folder: Path, pixels: np.ndarray) -> np.ndarray:
+    """(N, C, H, W) float32, 0 to 255: pictures after a codec."""
+    from fpray.training.rate_distortion import load_codec, measure as ask
+
+    return ask(load_codec(folder), pixels).reconstructions
+
+
+def _mean_row(lmbda: float, point: Mapping[str, Any], pixels: np.ndarray, copies: np.ndarray, persons: int) -> dict[str, Any]:
+    several = ms_ssim(pixels, copies)
+    return {'lmbda': lmbda, **{name: float(np.mean(point[name])) for name in ('bpp', 'mse', 'psnr')},
+            'ssim': float(ssim(pixels, copies).mean()), 'ms_ssim': None if several is None else float(several.mean()),
+            'n': len(pixels), 'n_people': persons}
+
+
+def fits(points: list[dict[str, Any]]) -> dict[str, Any]:
+    """Straight lines through the averages of the clusters (thesis, Fig. 4.10); None with fewer than two lambdas."""
+    bpp = [float(np.mean(point['bpp'])) for point in points]
+    found = {}
+    for name in ('psnr', 'mse'):
+        values = [float(np.mean(point[name])) for point in points]
+        slope, intercept = np.polyfit(bpp, values, 1) if len(points) > 1 else (None, None)
+        found[name] = None if slope is None else {'slope': float(slope), 'intercept': float(intercept)}
+    return found
+
+
+def classical(pixels: np.ndarray) -> list[dict[str, Any]]:
+    """JPEG, JPEG 2000 and WebP on the same pictures, for scale."""
+    found = []
+    for name in CLASSICAL:
+        rows = []
+        for setting in curve_settings(name):
+            bits, decoded = encode(pixels, name, setting)
+            error = (decoded.astype(np.float64) - pixels) ** 2
+            rows.append({'setting': str(setting), 'bpp': float(bits.mean() / np.prod(pixels.shape[2:])),
+                         'mse': float(error.mean()), 'psnr': float(psnr(pixels, decoded).mean()),
+                         'ssim': float(ssim(pixels, decoded).mean())})
+        found.append({'codec': name, 'points': rows})
+    return found
+
+
+def bitstream(context: Context, pixels: np.ndarray) -> dict[str, Any] | None:
+    """How far real files lie above the information that they carry; None for an owner's codec."""
+    name = f'codec/{context.config["headline"]}'
+    if name not in context.inputs:
+        return None
+    import torch
+
+    from fpray.data.images import to_float
+    from fpray.training.rate_distortion import load_codec, measure as ask
+
+    network = load_codec(context.inputs[name])
+    estimated = ask(network, pixels).bits / 8
+    with torch.inference_mode():
+        real = np.array([sum(len(part) for strings in network.compress(to_float(torch.from_numpy(one[None])))['strings']
+                             for part in strings) for one in pixels])
+    return {'files': len(pixels), 'largest_excess_bytes': float((real - 1.02 * estimated).max()),
+            'mean_overhead': float((real / estimated).mean() - 1)}
+
+
+def fidelity(context: Context, everyone: ImageSet, pixels: np.ndarray, rows: np.ndarray) -> dict[str, Any] | None:
+    """What the headline codec does to ridges, minutiae and a matcher's answers; None where it is switched off."""
+    name = f'codec/{context.config["headline"]}'
+    if not context.config['fidelity']:
+        return None
+    if name not in context.inputs:
+        return {'not_available': 'an owner\'s copies are not measured here: jobs/codec.py fidelity compares two folders'}
+    from fpray.studies.fidelity import study_fidelity
+
+    after = np.clip(np.rint(reconstructed(context.inputs[name], pixels)), 0, 255).astype(np.uint8)
+    return study_fidelity(pixels, after, everyone.records.iloc[rows].reset_index(drop=True), seed=context.config['seed'],
+                          progress=context.progress)

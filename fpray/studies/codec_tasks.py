@@ -1,0 +1,106 @@
+"""The training of one codec as a small value that travels to workers: on people's pictures, on samples, or in private."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fpray.data.imageset import ImageSet
+from fpray.data.splits import training_rows
+from fpray.defences.config import PrivateConfig
+from fpray.distributed.train import Trainable
+from fpray.store import Place, locate
+from fpray.studies.tasks import read_split
+from fpray.training.config import LoopConfig, RateDistortionConfig
+from fpray.training.loop import Learner, Pictures
+from fpray.training.rate_distortion import CodecLearner, save_codec
+
+
+def half_of(people: list[str], number: int, seed: int) -> list[str]:
+    """The reference people that shadow codec `number` learns from; two successive ones divide all between them.
+
+    So every person is out of exactly half of the shadows, however few these are.
+    """
+    order = np.random.default_rng([seed, number // 2]).permutation(len(people))
+    middle = len(people) // 2
+    return [people[i] for i in sorted(order[middle:] if number % 2 else order[:middle])]
+
+
+@dataclass(frozen=True)
+class CodecTask:
+    """Trains a codec on a group's drawn pictures, or on pictures that stand in for them.
+
+    Attributes:
+        pictures, people: the set and its split.
+        samples: pictures to learn from instead, of a twin or the stand-in; None: the people's own.
+        group: who is learned from; number: the first so many of it, None: all.
+        half: number of a shadow codec, which learns from half of the group; None: no shadow.
+        private: DP-SGD by person; None: plain.
+    """
+
+    pictures: Place
+    people: Place
+    samples: Place | None
+    group: str
+    number: int | None
+    half: int | None
+    train: RateDistortionConfig
+    loop: LoopConfig
+    private: PrivateConfig | None
+    seed: int
+
+    def build(self, rank: int, world: int, device: str) -> Trainable:
+        """See `fpray.distributed.train.Task`."""
+        pixels, rows = self.open()
+        data = Pictures(pixels, rows)
+        learner: Any
+        if self.private is None:
+            learner = CodecLearner(self.train, self.loop, self.seed, device=torch.device(device))
+        else:
+            from fpray.defences.dp_sgd import PrivateCodecLearner
+
+            subjects = ImageSet.load(locate(self.pictures)).records['subject'].to_numpy().astype(str)
+            learner = PrivateCodecLearner(self.train, self.private, self.loop, self.seed, pixels, rows, subjects[rows],
+                                          device=torch.device(device))
+        return Trainable(learner, data, CodecWatch(learner))
+
+    def open(self) -> tuple[np.ndarray, np.ndarray]:
+        """The pictures (N, C, H, W) uint8 and the rows of them to learn from."""
+        if self.samples is not None:
+            drawn = np.load(locate(self.samples) / 'samples.npy', mmap_mode='r')
+            return drawn, np.arange(len(drawn))
+        split = read_split(locate(self.people))
+        rows = training_rows(split, self.group, self.number)
+        if self.half is not None:
+            people = half_of(split.people[self.group], self.half, split.seed)
+            rows = np.array([row for s in people for f in split.fingers[s] for row in split.trained[f]])
+        return ImageSet.load(locate(self.pictures)).pixels, rows
+
+
+@dataclass
+class CodecWatch:
+    """Saves the codec at the end; its losses are the training's curves."""
+
+    learner: Learner
+    seen: int = field(default=0)
+
+    def __call__(self, progress: Any) -> bool:
+        """Never stops: a codec trains to the end."""
+        return False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing to remember."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to take up: checked, so that a state of another observer does not pass."""
+        if state:
+            raise ValueError(f'a codec\'s observer has no state, got {sorted(state)}')
+
+    def finish(self, out: Path) -> None:
+        """codec.json, codec.pt."""
+        save_codec(self.learner.codec, out)  # type: ignore[attr-defined]
