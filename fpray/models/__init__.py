@@ -1,2 +1,3 @@
-"""Networks and nothing else: the GAN (gan), the scoring network (scorer), their sizes (config, which needs no torch).
+"""Networks and nothing else: the GAN (gan), the scoring network (scorer), the codec (codec), their sizes (config, which
+needs no torch).
 """

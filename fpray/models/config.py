@@ -145,6 +145,35 @@ class ScorerConfig:
             raise UserError('scorer: inception-v3 needs its weights', 'name a local file with scorer.weights')
 
 
+@dataclass(frozen=True)
+class CodecConfig:
+    """A learned codec with a hyperprior: four convolutions of stride 2 with GDN each way, and a coder of their latent.
+
+    Raises:
+        UserError: a size that no network can have.
+    """
+
+    family: Literal['scale', 'mean-scale'] = 'mean-scale'
+    """scale: scale hyperprior (Balle et al. 2018); mean-scale: it predicts means too (Minnen et al. 2018, 'mean')."""
+    n: int = 32
+    """Channels of the transforms."""
+    m: int = 48
+    """Channels of the latent."""
+    channels: int = 1
+    """Channels of a picture: 1 gray, 3 colour."""
+    dropout: float = 0.0
+    """Share of the transforms' maps dropped while training, whole channels."""
+
+    def __post_init__(self) -> None:
+        if self.family not in ('scale', 'mean-scale'):
+            raise UserError(f'codec.family: unknown family {self.family!r}', "choose 'scale' or 'mean-scale'")
+        for name in ('n', 'm'):
+            _whole(f'codec.{name}', getattr(self, name), 2)
+        if self.channels not in (1, 3):
+            raise UserError(f'codec.channels {self.channels}', 'give 1 (gray) or 3 (colour)')
+        _share('codec.dropout', self.dropout)
+
+
 def thesis_generator() -> GeneratorConfig:
     """Fig. 4.1 as printed: 256 noise values to 356 x 328 px, 120,376,897 parameters."""
     return GeneratorConfig('thesis', (356, 328), noise=256, widths=(64,) * THESIS_GENERATOR_LAYERS, norm='none')
@@ -236,6 +265,21 @@ def parameters(config: GeneratorConfig | DiscriminatorConfig | ScorerConfig) -> 
         return 23_834_568  # torchvision's, without the auxiliary classifier
     pairs = zip((config.channels, *config.widths), config.widths, strict=False)
     return sum(9 * before * after + 2 * after for before, after in pairs) + (config.widths[-1] + 1) * config.classes
+
+
+def codec_parameters(config: CodecConfig) -> int:
+    """Number of a codec's trained parameters, the quantiles of its entropy bottleneck included."""
+    n, m, channels = config.n, config.m, config.channels
+    gdn, inner, bottleneck = n + n * n, 25 * n * n + n, 61 * n  # 61: a density of 3 x 3 x 3 x 3 units, 3 quantiles
+    analysis = 25 * channels * n + n + 2 * inner + 25 * n * m + m + 3 * gdn
+    synthesis = 25 * m * n + n + 2 * inner + 25 * n * channels + channels + 3 * gdn
+    hyper_analysis = 9 * m * n + n + 2 * inner
+    if config.family == 'scale':
+        hyper_synthesis = 2 * inner + 9 * n * m + m
+    else:
+        wide = m * 3 // 2
+        hyper_synthesis = 25 * n * m + m + 25 * m * wide + wide + 9 * wide * 2 * m + 2 * m
+    return analysis + synthesis + hyper_analysis + hyper_synthesis + bottleneck
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a training run depends on: the loop, the GAN, the scoring network, the stopping rule. No torch."""
+"""What a training run depends on: loop, GAN, codec, scoring network, stopping rule. No torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from fpray.errors import UserError
-from fpray.models.config import DiscriminatorConfig, GeneratorConfig, ScorerConfig
+from fpray.models.config import CodecConfig, DiscriminatorConfig, GeneratorConfig, ScorerConfig
 
 Loss = Literal['bce', 'lsgan', 'wgan', 'wgan-gp', 'hinge']
 LOSSES = ('bce', 'lsgan', 'wgan', 'wgan-gp', 'hinge')
@@ -167,6 +167,36 @@ class ClassifierConfig:
             _not_negative(f'classifier.{name}', getattr(self, name))
         if not 0 <= self.label_smoothing < 1:
             raise UserError(f'classifier.label_smoothing {self.label_smoothing}', 'give a number from 0 to below 1')
+
+
+@dataclass(frozen=True)
+class RateDistortionConfig:
+    """A learned codec and how it is trained: bpp + lmbda * MSE with MSE on the 0-255 scale, by Adam.
+
+    Raises:
+        UserError: a value out of its range.
+    """
+
+    codec: CodecConfig = field(default_factory=CodecConfig)
+    """The codec."""
+    lmbda: float = 0.01
+    """Bits a pixel that one squared gray level of error is worth: larger, better pictures in larger files."""
+    lr: float = 1e-3
+    """Adam's learning rate, all but the quantiles (thesis: 1e-4)."""
+    aux_lr: float = 1e-2
+    """Learning rate of the Adam that moves the quantiles of the entropy bottleneck."""
+    clip: float = 1.0
+    """Largest norm of a step's gradient, which is scaled down to it."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay (AdamW) of the convolutions' kernels; 0: Adam itself."""
+    crop: int = 0
+    """Side of random square crops, px; 0: whole pictures."""
+
+    def __post_init__(self) -> None:
+        for name in ('lmbda', 'lr', 'aux_lr', 'clip'):
+            _above_zero(f'rate_distortion.{name}', getattr(self, name))
+        _not_negative('rate_distortion.weight_decay', self.weight_decay)
+        _whole('rate_distortion.crop', self.crop, 0)
 
 
 @dataclass(frozen=True)
