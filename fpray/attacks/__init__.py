@@ -1,4 +1,4 @@
-"""Attacks: what an adversary does with a black box. A new attack is one file and one line in ATTACKS."""
+"""Attacks: what an adversary does with a black box. A new attack is one file and one line in a table here."""
 
 from importlib import import_module
 
@@ -11,12 +11,25 @@ ATTACKS = {
     'nearest': 'fpray.attacks.nearest:nearest',
     'nearest-calibrated': 'fpray.attacks.nearest:nearest_calibrated',
 }
+CODEC_ATTACKS = {
+    'rate-distortion': 'fpray.attacks.compression:rate_distortion',
+    'rate': 'fpray.attacks.compression:rate',
+    'distortion': 'fpray.attacks.compression:distortion',
+    'psnr': 'fpray.attacks.compression:psnr',
+    'calibrated': 'fpray.attacks.compression:calibrated',
+    'calibrated-png': 'fpray.attacks.compression:calibrated_png',
+    'calibrated-jpeg': 'fpray.attacks.compression:calibrated_jpeg',
+    'bands': 'fpray.attacks.compression:bands',
+    'lira': 'fpray.attacks.compression:lira',
+    'rmia': 'fpray.attacks.compression:rmia',
+}
 
 
 def load_attack(name: str) -> Attack:
-    """The attack entered under this name in ATTACKS. Raises UserError for an unknown name."""
-    if name not in ATTACKS:
-        raise UserError(f'unknown attack {name!r}', f'choose one of {", ".join(ATTACKS)}')
-    module, attribute = ATTACKS[name].split(':')
+    """The attack entered under this name in ATTACKS or CODEC_ATTACKS. Raises UserError for an unknown name."""
+    entries = ATTACKS | CODEC_ATTACKS
+    if name not in entries:
+        raise UserError(f'unknown attack {name!r}', f'choose one of {", ".join(entries)}')
+    module, attribute = entries[name].split(':')
     attack: Attack = getattr(import_module(module), attribute)
     return attack

@@ -15,7 +15,7 @@ class ThreatModel:
     """The adversary of one attack, in a privacy engineer's words."""
 
     name: str
-    """Key of the attack in fpray.attacks.ATTACKS."""
+    """Key of the attack in fpray.attacks.ATTACKS or CODEC_ATTACKS."""
     infers: str
     """What the adversary wants to know about a person."""
     sees: str
@@ -41,6 +41,15 @@ class Attack:
     - `reference`: (R, ...) samples of a generator trained on people who are neither members nor non-members
     - `outputs`: a sequence of (N,) arrays, the raw outputs of shadow discriminators, one a shadow
     - `own_output`: (N,) the raw outputs of the victim's own discriminator
+
+    and for codecs (units and K, Z, B: fpray.attacks.compression):
+
+    - `loss`, `bpp`, `mse`: (N,) the victim's; `bands`: (N, B) its squared errors by spatial frequency
+    - `reference_loss`, `reference_bands`: as these, of a codec of the same lambda trained on people who are neither
+    - `png`, `jpeg`: (N,) bits a pixel of the query pictures' own files
+    - `shadow_losses`: (K, N) of codecs that never saw the queries
+    - `population_loss`, `population_png`, `population_jpeg`: (Z,) of reference people's pictures
+    - `population_shadow_losses`: (K, Z); `population_out`: (K, Z) bool, shadow k was not trained on that person
     """
 
     threat: ThreatModel
@@ -55,6 +64,10 @@ class Attack:
 
 LOGAN = 'Hayes, Melis, Danezis, De Cristofaro 2019, "LOGAN", PoPETs 2019(1)'
 GAN_LEAKS = 'Chen, Yu, Zhang, Fritz 2020, "GAN-Leaks", CCS 2020, doi:10.1145/3372297.3417238'
+LIRA = ('Carlini, Chien, Nasr, Song, Terzis, Tramer 2022, "Membership Inference Attacks From First Principles", '
+        'IEEE S&P 2022, arXiv:2112.03570')
+RMIA = 'Zarifzadeh, Liu, Shokri 2024, "Low-Cost High-Power Membership Inference Attacks", ICML 2024'
+CODEC = 'learned codecs by the quality of compression, thesis, section 6.1'
 MEMBERSHIP = 'whether a picture, or another picture of the same finger or person, was used for training'
 
 SHADOW = ThreatModel(
@@ -91,4 +104,26 @@ NEAREST_CALIBRATED = ThreatModel(
     box='black',
     source=f'{GAN_LEAKS}, full black-box generator with attack calibration',
 )
-THREATS = {threat.name: threat for threat in (SHADOW, WHITE_BOX, NEAREST, NEAREST_CALIBRATED)}
+
+
+def _codec(name: str, sees: str, holds: str, source: str) -> ThreatModel:
+    return ThreatModel(name, MEMBERSHIP, f'{sees} of each picture that it sends through the codec; no weights',
+                       f'candidate pictures of people{holds}', 'black', source)
+
+
+BOTH, QUALITY = 'the compressed size and the decompressed picture', 'the decompressed picture'
+OTHERS = ', and pictures of other people'
+CALIBRATED = f'{CODEC}; calibration by difficulty as in {GAN_LEAKS}'
+CODEC_THREATS = (
+    _codec('rate-distortion', BOTH, ", and the codec's lambda", CODEC),
+    _codec('rate', 'the compressed size', '', CODEC),
+    _codec('distortion', QUALITY, '', CODEC),
+    _codec('psnr', QUALITY, '', CODEC),
+    _codec('calibrated', BOTH, f'{OTHERS} to train a reference codec on', CALIBRATED),
+    _codec('calibrated-png', BOTH, f'{OTHERS} to learn from what size under PNG lets expect', CALIBRATED),
+    _codec('calibrated-jpeg', BOTH, f'{OTHERS} to learn from what size under JPEG lets expect', CALIBRATED),
+    _codec('bands', QUALITY, f'{OTHERS} to train a reference codec on', CALIBRATED),
+    _codec('lira', BOTH, f'{OTHERS} to train several shadow codecs on', f'{LIRA}, offline attack with a global variance'),
+    _codec('rmia', BOTH, f'{OTHERS} to train several shadow codecs on, and to compare with', f'{RMIA}, offline attack'),
+)
+THREATS = {threat.name: threat for threat in (SHADOW, WHITE_BOX, NEAREST, NEAREST_CALIBRATED, *CODEC_THREATS)}

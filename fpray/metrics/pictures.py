@@ -39,6 +39,16 @@ def simple_features(pixels: npt.NDArray[np.uint8]) -> tuple[Array, list[str]]:
     return np.concatenate(blocks), names
 
 
+def png_bytes(picture: npt.NDArray[np.uint8]) -> int:
+    """Size of a picture (channels, height, width) under PNG's lossless coding, headers aside: how hard it is.
+
+    The smallest deflated size under the filters none, sub and up, one for the whole picture.
+    """
+    rows = np.moveaxis(picture, 0, -1)
+    filtered = (rows, np.diff(rows, axis=1, prepend=np.uint8(0)), np.diff(rows, axis=0, prepend=np.uint8(0)))
+    return min(len(zlib.compress(np.ascontiguousarray(f).tobytes(), 6)) for f in filtered)
+
+
 def picture_control(
     pixels: npt.NDArray[np.uint8],
     label: npt.ArrayLike,
@@ -176,15 +186,8 @@ def _features(pixels: npt.NDArray[np.uint8]) -> Array:
     radius = np.hypot(np.fft.fftfreq(h)[:, None], np.fft.rfftfreq(w)[None])
     ring = np.where(radius > 0, np.minimum((radius * 2 * BANDS).astype(int), BANDS), BANDS)
     rings = [np.log(power[:, ring == i].mean(axis=1) + 1e-8) for i in range(BANDS)]
-    size = [_png_bytes(p) for p in pixels]
+    size = [png_bytes(p) for p in pixels]
     return np.column_stack([mean, gray.std(axis=(1, 2)), gradient, *rings, size])
-
-
-def _png_bytes(picture: npt.NDArray[np.uint8]) -> int:
-    """Smallest deflated size under PNG's filters none, sub and up, one for the whole picture."""
-    rows = np.moveaxis(picture, 0, -1)
-    filtered = (rows, np.diff(rows, axis=1, prepend=np.uint8(0)), np.diff(rows, axis=0, prepend=np.uint8(0)))
-    return min(len(zlib.compress(np.ascontiguousarray(f).tobytes(), 6)) for f in filtered)
 
 
 def _coarse_components(pixels: npt.NDArray[np.uint8]) -> Array:
