@@ -186,7 +186,14 @@ class Context:
         """This context on the machine where it is called: inputs of a bucket are fetched there first."""
         if not self.scratch_uri or self.store is None:
             return self
-        return replace(self, inputs={name: self.store.folder(key) for name, key in self.input_keys.items()})
+        return replace(self, inputs={name: self.store.folder(key) for name, key in self.input_keys.items()},
+                       scratch=self.store.cache / self.scratch_uri.removeprefix(f'{self.store.root}/'))
+
+    def place(self, name: str) -> Place:
+        """An input's results as a value that travels to other machines: `locate` finds them there."""
+        if not self.scratch_uri or self.store is None:
+            return str(self.inputs[name])
+        return self.store, self.input_keys[name]
 
     def keep(self, *files: Path) -> None:
         """Makes files of the scratch folder outlive this machine: uploads them where the store is a bucket."""
@@ -272,9 +279,15 @@ class Store:
         text = str(root)
         self.remote = '://' in text
         self.root = text.rstrip('/') if self.remote else str(Path(text).expanduser().absolute())
+        self._cache = Path(cache).absolute() if cache else None
+
+    @property
+    def cache(self) -> Path:
+        """Where copies from a bucket lie on the machine where it is asked: users' folders differ between machines."""
+        if self._cache is not None:
+            return self._cache
         home = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
-        name = hashlib.sha256(self.root.encode()).hexdigest()[:12]
-        self.cache = Path(cache).absolute() if cache else home / 'fpray' / name
+        return home / 'fpray' / hashlib.sha256(self.root.encode()).hexdigest()[:12]
 
     def __repr__(self) -> str:
         return f'Store({self.root!r})'
@@ -486,6 +499,22 @@ class Store:
     def _drop_empty(self, path: str) -> None:
         if not self.remote and not self._children(path) and Path(self.root, path).is_dir():
             Path(self.root, path).rmdir()
+
+
+# A folder that every machine sees under this path, or the results of a stage: (store, its key).
+Place = str | Path | tuple[Store, str]
+
+
+def locate(place: Place) -> Path:
+    """The folder of a place on this machine, to be read only; from a bucket it is copied once.
+
+    Raises:
+        LookupError: the stage is not published.
+    """
+    if isinstance(place, tuple):
+        store, key = place
+        return store.folder(key)
+    return Path(place)
 
 
 class Leases:

@@ -17,6 +17,8 @@ import ray
 import yaml
 from ray._private.runtime_env.packaging import get_excludes_from_ignore_files
 
+from fpray.distributed.plan import SEAT
+
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / 'pyproject.toml').read_text())
 README = (ROOT / 'README.md').read_text()
@@ -128,7 +130,7 @@ def test_cluster_head_takes_no_work_and_workers_are_spot() -> None:
     assert 'InstanceMarketOptions' not in head['node_config'], 'a head that is taken back ends every job'
     assert {min(1, node['resources']['GPU']) for node in types.values()} == {0, 1}
     for name, node in types.items():
-        assert node['resources']['CPU'] > 0, name
+        assert node['resources']['CPU'] > 0 and node['resources'][SEAT] > 0, name
         assert node['min_workers'] == 0 < node['max_workers'], f'{name} does not scale down to nothing'
         assert node['node_config']['InstanceMarketOptions'] == {'MarketType': 'spot'}, name
 

@@ -4,6 +4,8 @@ import dataclasses
 import json
 import math
 import os
+import pickle
+import shutil
 import subprocess
 import sys
 import time
@@ -17,12 +19,14 @@ from hypothesis import strategies as st
 from fpray import store as store_module
 from fpray.errors import UserError
 from fpray.store import (
+    Context,
     Leases,
     Stage,
     Store,
     canonical,
     canonical_json,
     download,
+    locate,
     parse_curves,
     upload,
     write_curves,
@@ -166,6 +170,25 @@ def test_without_a_manifest_it_is_not_there_and_scratch_is(store):
     assert (folder / 'whole').read_text() == 'resumed'
     assert store.has(broken) and not store._children('train')
     assert [n for n in store._children(broken.key) if n.startswith('attempt-')] == [store._find(broken.key)]
+
+
+def test_a_bucket_is_cached_where_it_is_asked(tmp_path, monkeypatch):
+    """A context and its places travel: on another machine they name that machine's folders."""
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'here'))
+    store, first = Store(f'file://{tmp_path}/bucket'), stage()
+    folder, key = store.execute(first), first.key
+    context = Context('b', 'b0', {}, {'a': folder}, tmp_path, store.scratch('b0'), scratch_uri=store.scratch_uri('b0'),
+                      store=store, input_keys={'a': key})
+    sent = pickle.dumps((context.within('part'), context.place('a')))
+    shutil.rmtree(tmp_path / 'here')
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'there'))
+    part, place = pickle.loads(sent)
+    here = part.here()
+    assert (locate(place) / 'sum').read_text() == (here.inputs['a'] / 'sum').read_text() == '3'
+    assert all((tmp_path / 'there') in path.parents for path in (locate(place), here.inputs['a'], here.scratch))
+    assert here.scratch == here.store.scratch('b0') / 'part' and not (tmp_path / 'here').exists()
+    plain = Context('b', 'b0', {}, {'a': folder}, tmp_path, tmp_path, store=Store(tmp_path), input_keys={'a': key})
+    assert locate(plain.place('a')) == folder, 'a folder is the same everywhere'
 
 
 def test_a_users_error_leaves_nothing(store, tmp_path):

@@ -19,6 +19,8 @@ from fpray.store import Event, Leases, Stage, Store
 RETRIES = 3  # of a stage whose worker was killed
 LINE_S = 5.0  # between two lines of progress where the output is no terminal
 LOOK_S = 0.5  # between two looks at the board
+SEAT = 'seat'  # what cluster.yaml's workers offer and its head does not: places for stages that take no CPU
+SLIVER = 0.001  # of a seat, or of a CPU where no machine offers seats; the least that Ray counts is 0.0001
 GRACE_S = 5.0  # for running stages to tidy up when another one failed
 
 
@@ -138,6 +140,19 @@ def _execute(stage: Stage, store: Store, settings: dict[str, Any], board: Any) -
     return None
 
 
+def seat() -> dict[str, Any]:
+    """Ray's options for a stage that takes no CPU, so that it never lands on a head that carries no work.
+
+    It asks for a seat where a machine offers one. Where none does and one has no CPU, as a head whose workers are still
+    to be started, it asks for a sliver of a CPU, which makes an autoscaling cluster start a worker. Elsewhere, as on one
+    machine, it asks for nothing: a sliver would keep a whole CPU from its children.
+    """
+    machines = [node['Resources'] for node in ray.nodes() if node['Alive']]
+    if any(SEAT in offered for offered in machines):
+        return {'num_cpus': 0, 'resources': {SEAT: SLIVER}}
+    return {'num_cpus': 0 if all(offered.get('CPU') for offered in machines) else SLIVER}
+
+
 class _Run:
     """The state of one plan while it runs."""
 
@@ -190,8 +205,8 @@ class _Run:
                            for node in ray.nodes() if node['Alive']):
                     self.display.note(f'{stage.name} asks for {asked.cpus:g} CPUs and {asked.gpus:g} GPUs, which no machine '
                                       'has: waiting for the cluster to grow')
-                task = _execute.options(name=stage.name, num_cpus=asked.cpus, num_gpus=asked.gpus,
-                                        max_retries=RETRIES)
+                room = {'num_cpus': asked.cpus} if asked.cpus or asked.gpus else seat()
+                task = _execute.options(name=stage.name, num_gpus=asked.gpus, max_retries=RETRIES, **room)
                 self.running[task.remote(stage, self.store, self.settings, self.board)] = stage
                 self.started[stage.key] = time.monotonic()
                 self.on_event(Event('start', stage))

@@ -19,7 +19,7 @@ import ray
 from ray.util import ActorPool
 
 from fpray.distributed import gauges
-from fpray.store import Store
+from fpray.store import Place, Store
 
 Score = Callable[[np.ndarray], np.ndarray]  # rows (n, C, H, W) uint8 -> (n,) or (n, k) scores, row by row
 
@@ -57,6 +57,11 @@ class Scored:
 
 # A .npy file on a path that all machines share, or a file of a published stage: (store, key, name).
 Source = str | Path | tuple[Store, str, str]
+
+
+def file_of(place: Place, name: str) -> Source:
+    """A file of a stage's results as what `score` reads."""
+    return (*place, name) if isinstance(place, tuple) else Path(place, name)
 
 
 def score(source: Source, scorer: Scorer, *, rows: Sequence[int] | np.ndarray | None = None, actors: int = 2,

@@ -240,13 +240,15 @@ class _Job:
 
 def _do(job: _Job, run_trial: RunTrial, context: Context) -> dict[str, Any]:
     """Runs a job in Tune's worker and keeps its result in the trial's scratch folder."""
+    context = context.here()
     folder = _folder(context.scratch, job.number)
+    name = folder.relative_to(context.scratch).as_posix()
     if context.scratch_uri:
-        download(f'{context.scratch_uri}/{folder.relative_to(context.scratch).as_posix()}', folder)
+        download(f'{context.scratch_uri}/{name}', folder)
     if (kept := job.kept(folder)) is not None:
         return kept
     job.make_room(folder)
-    own = context.here().within(folder.relative_to(context.scratch).as_posix(), out=folder / 'out')
+    own = context.within(name, out=folder / 'out')
     if isinstance(context.progress, Reporter):
         own.progress = line = context.progress.of_trial(job.number)
         own.log = line.log
@@ -425,6 +427,7 @@ class _Runner:
 
             how = tune.TuneConfig(search_alg=proposals, num_samples=2 * self.config.trials, reuse_actors=True)
             _raise_errors(self._tuner(trial, how).fit())
+            self._bring_back()
         results = proposals.rounds.results
         return [_row(results, number, self.budget) for number in range(self.config.trials)]
 
@@ -447,6 +450,7 @@ class _Runner:
             tuner = self._tuner(trial, self._asha(space))
         found = tuner.fit()
         _raise_errors(found)
+        self._bring_back()
         results = {}
         for last in (_reported(found[i].metrics or {}) for i in range(len(found))):
             for until in budgets:
@@ -482,6 +486,12 @@ class _Runner:
             marked = any(bundle.get('memory') == self.resources['memory'] for bundle in group['bundles'].values())
             if marked and group['state'] != 'REMOVED':
                 remove_placement_group(PlacementGroup(PlacementGroupID.from_hex(identity)))
+
+    def _bring_back(self) -> None:
+        """Fetches the trials from the bucket: they ran anywhere, and what lies here may be of an earlier rung."""
+        if self.context.scratch_uri:
+            shutil.rmtree(self.context.scratch / 'trials', ignore_errors=True)
+            download(f'{self.context.scratch_uri}/trials', self.context.scratch / 'trials')
 
     def _storage(self) -> str:
         return f'{self.context.scratch_uri or self.context.scratch}/tune'

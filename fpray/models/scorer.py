@@ -18,14 +18,19 @@ from fpray.models.config import ScorerConfig
 INCEPTION_SIDE = 299  # px, the size that InceptionV3 was trained at
 
 
-def build_scorer(config: ScorerConfig, seed: int = 0) -> Scorer:
+def build_scorer(config: ScorerConfig, seed: int = 0, *, read: bool = True) -> Scorer:
     """A fresh small classifier, weights drawn from `seed`; or InceptionV3 with the weights of `config.weights`.
+
+    Args:
+        config: the network.
+        seed: of a small classifier's weights.
+        read: False leaves InceptionV3's weights unread, for who loads a state into it anyway.
 
     Raises:
         UserError: the weights cannot be read or do not fit.
     """
     if config.backbone == 'inception-v3':
-        return InceptionScorer(config.weights)
+        return InceptionScorer(config.weights if read else None)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return SmallScorer(config).to(memory_format=torch.channels_last)
@@ -78,18 +83,20 @@ class InceptionScorer(Scorer):
 
     Args:
         weights: file of a state dict, as torchvision publishes it; read with weights_only, so that it can run no code.
+            None: of nothing, to load a state into.
 
     Raises:
         UserError: the file cannot be read or does not fit.
     """
 
-    def __init__(self, weights: str) -> None:
+    def __init__(self, weights: str | None) -> None:
         from torchvision.models import inception_v3  # imported only here: it takes seconds
 
         super().__init__()
         network = inception_v3(weights=None, init_weights=False, aux_logits=True)
         try:
-            network.load_state_dict(torch.load(weights, map_location='cpu', weights_only=True))
+            if weights is not None:
+                network.load_state_dict(torch.load(weights, map_location='cpu', weights_only=True))
         except Exception as fault:  # unpickling, zip and key errors come as many kinds
             raise UserError(
                 f'cannot use {weights} as weights of InceptionV3: {fault}',

@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from fpray.data.config import SplitConfig
 from fpray.data.imageset import fingerprint
 from fpray.errors import UserError
 from fpray.store import Resources, Stage, canonical_json
 from fpray.studies import steps
 from fpray.studies.analysis import numbers
-from fpray.studies.config import AuditConfig, Settings
+from fpray.studies.config import AuditConfig
 from fpray.studies.steps import PeopleConfig, PicturesConfig, derive_seed
 from fpray.training.config import LoopConfig
 
@@ -122,13 +123,12 @@ def _file_hash(path: str) -> str:
         raise UserError(f'--victim.samples {path}: {error.strerror}', 'name a folder of pictures or an .npy file') from None
 
 
-def plan(config: AuditConfig, settings: Settings, cache: str | None = None) -> Plan:
+def plan(config: AuditConfig, cache: str | None = None) -> Plan:
     """Lays an audit out; trains nothing and reads no picture but for its fingerprint.
 
     Args:
         config: what to do.
-        settings: where the fingerprints' index is kept, beside the store.
-        cache: folder for that index.
+        cache: folder for the index of the fingerprints.
 
     Raises:
         UserError: a folder is missing, or the scoring network has nobody to learn from.
@@ -152,11 +152,28 @@ def _data_key(config: AuditConfig) -> Any:
                    reference='')
 
 
+def drawn_from(config: AuditConfig) -> SplitConfig:
+    """What the set of pictures depends on of the split, so that another division of the same people leaves it alone.
+
+    The stand-in hangs on how many people there are in all; a real set on how many of its own are no learners, and on
+    the learning groups, which are given out whole; an owner's folders on those groups alone.
+    """
+    split, most = config.split, max(config.split.sizes)
+    if config.owner:
+        return replace(split, sizes=(1,), headline=1, nonmembers=1)
+    if config.data.root:
+        return replace(split, sizes=(most,), headline=most)
+    total = most + split.nonmembers + steps.learning_people(split)
+    bare = replace(split, sizes=(1,), headline=1, nonmembers=1, scoring=0, placebo=0, rehearsal=0, reference=0)
+    first = total - 1 - steps.learning_people(bare)
+    return replace(bare, sizes=(first,), headline=first)
+
+
 def _lay(laid: Plan, prints: Mapping[str, str]) -> None:
     config, seed, data = laid.config, laid.seed, _data_key(laid.config)
     read = {name: value for name, value in prints.items() if name != 'samples'}
     pictures = laid.add('pictures', steps.pictures, PicturesConfig(
-        data, config.split, read, derive_seed(seed, 'pictures')), {}, 30, COORDINATOR)
+        data, drawn_from(config), read, derive_seed(seed, 'pictures')), {}, 30, COORDINATOR)
     people = laid.add('people', steps.people, PeopleConfig(data, config.split, seed), {'pictures': pictures}, 0.1)
     base = {'pictures': pictures, 'people': people}
     scorer = laid.add('scorer', steps.scorer, {'scorer': config.scorer, 'seed': derive_seed(seed, 'scorer')}, base, 20,
@@ -173,7 +190,7 @@ def _lay(laid: Plan, prints: Mapping[str, str]) -> None:
                            for number in range(goal.shadows)] for goal in goals}
     attacks = {goal.name: _attack(laid, goal, headline, victims, samples, shadows, base) for goal in goals}
     quality = laid.add('quality', steps.quality, {
-        'matching': config.shadow.matching, 'headline': None if config.owner else config.split.headline,
+        'measure': config.shadow.matching.measure, 'headline': None if config.owner else config.split.headline,
         'sizes': {goal.name: goal.people or 0 for goal in goals}, 'seed': derive_seed(seed, 'quality')},
         base | {'scorer': scorer} | {f'samples/{name}': stage for name, stage in samples.items()}, 10)
     laid.add('numbers', numbers, {
@@ -189,7 +206,7 @@ def _victim(laid: Plan, goal: Target, inputs: Mapping[str, Stage]) -> Stage:
     config = laid.config
     return laid.add(f'victim/{goal.name}', steps.victim, {
         'gan': config.victim.gan, 'loop': config.victim.loop, 'group': goal.group, 'people': goal.people,
-        'matching': config.shadow.matching, 'seed': derive_seed(laid.seed, 'victim', goal.group, str(goal.people))},
+        'measure': config.shadow.matching.measure, 'seed': derive_seed(laid.seed, 'victim', goal.group, str(goal.people))},
         inputs, 100, Resources(cpus=0, children=config.victim.loop.workers * config.victim.loop.threads))
 
 
@@ -207,7 +224,7 @@ def _shadow(laid: Plan, goal: Target, number: int, headline: bool, inputs: Mappi
     shadow = laid.config.shadow
     name, seed = f'shadow/{goal.name}/{number}', derive_seed(laid.seed, 'shadow', goal.name, str(number))
     if headline and number == 0 and laid.config.search.mode != 'off':
-        return laid.add(name, steps.shadow, {'best': True, 'matching': shadow.matching}, inputs, 0.1)
+        return laid.add(name, steps.shadow, {'best': True}, inputs, 0.1)
     matching = shadow.matching if headline else replace(shadow.matching, stop=True)
     return laid.add(name, steps.shadow, {'matching': matching, 'seed': seed, 'course': shadow.course if headline else 0},
                     inputs, 60, _of(shadow.loop))

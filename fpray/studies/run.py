@@ -71,7 +71,7 @@ def prepare(config: AuditConfig, settings: Settings) -> tuple[Plan, Settings]:
     store = settings.store or (str(Path.home() / 'fpray-runs') if in_job() else 'runs')
     settings = replace(settings, store=store if '://' in store else os.path.abspath(store))
     cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'fpray' / 'fingerprints'
-    return plan(with_absolute_paths(config), settings, str(cache)), settings
+    return plan(with_absolute_paths(config), str(cache)), settings
 
 
 def dry_run(laid: Plan, settings: Settings) -> str:

@@ -25,13 +25,13 @@ from fpray.data.images import image_id
 from fpray.data.imageset import ImageSet, join, read_folder, read_samples, with_altered
 from fpray.data.splits import LABELS, Split, draw_split, query, split_sides, training_rows, unseen_available
 from fpray.data.synthetic import generate
-from fpray.distributed.score import Scorer, score
+from fpray.distributed.score import Scorer, file_of, score
 from fpray.distributed.search import Choice, Float, Outcome, SearchConfig, Space, search
 from fpray.distributed.tasks import run_tasks
 from fpray.distributed.train import fit
 from fpray.errors import UserError
 from fpray.models.config import ScorerConfig
-from fpray.store import Context
+from fpray.store import Context, Place, locate
 from fpray.studies import config as studies
 from fpray.studies.tasks import (
     QUALITY,
@@ -184,11 +184,10 @@ def scorer(context: Context) -> None:
         return
     everyone, split = ImageSet.load(context.inputs['pictures']), read_split(context.inputs['people'])
     kind, classes, labels = class_labels(everyone.records, split, config, context.config['seed'])
-    np.savez(context.out / 'labels.npz', **labels)
     image, channels = _picture_form(context.inputs['pictures'])
     network = replace(config.network.scorer, image=image, channels=channels, classes=len(classes))
-    task = ScorerTask(str(context.inputs['pictures']), str(context.out / 'labels.npz'),
-                      replace(config.network, scorer=network), config.loop, tuple(classes), kind, context.config['seed'])
+    task = ScorerTask(context.place('pictures'), labels, replace(config.network, scorer=network), config.loop,
+                      tuple(classes), kind, context.config['seed'])
     fit(task, config.loop, context.config['seed'], context)
 
 
@@ -245,15 +244,15 @@ def victim(context: Context) -> None:
     """One GAN by Ray Train, on a group's drawn impressions."""
     config = context.config
     gan = studies.for_pictures(config['gan'], *_picture_form(context.inputs['pictures']))
-    task = VictimTask(str(context.inputs['pictures']), str(context.inputs['people']), str(context.inputs['scorer']),
-                      config['group'], config['people'], gan, config['loop'], config['matching'], config['seed'])
+    task = VictimTask(context.place('pictures'), context.place('people'), context.place('scorer'), config['group'],
+                      config['people'], gan, config['loop'], config['measure'], config['seed'])
     fit(task, config['loop'], config['seed'], context, trainer=True)
 
 
 def _picture_form(folder: Path) -> tuple[tuple[int, int], int]:
-    """((height, width), channels) of a set of pictures or a file of samples."""
-    path = folder if folder.suffix == '.npy' else folder / 'pixels.npy'
-    channels, height, width = np.load(path, mmap_mode='r').shape[1:]
+    """((height, width), channels) of a set of pictures, or of the samples in a folder."""
+    path = folder / 'pixels.npy'
+    channels, height, width = np.load(path if path.exists() else folder / 'samples.npy', mmap_mode='r').shape[1:]
     return (height, width), channels
 
 
@@ -366,19 +365,18 @@ def run_trial(context: Context, params: dict[str, Any], budget: int) -> Outcome:
 def shadow(context: Context) -> None:
     """One shadow of the searched architecture, with a seed of its own."""
     config = context.config
-    gan, loop = read_best(context.inputs['search'])
-    matching: MatchingConfig = config['matching']
     if 'best' in config:  # the search's own best trial is the first shadow
         shutil.copytree(context.inputs['search'] / 'best', context.out, dirs_exist_ok=True)
         return
-    _train_shadow(context, gan, loop, matching, config['seed'], config['course'])
+    gan, loop = read_best(context.inputs['search'])
+    _train_shadow(context, gan, loop, config['matching'], config['seed'], config['course'])
 
 
 def _train_shadow(context: Context, gan: GanConfig, loop: LoopConfig, matching: MatchingConfig, seed: int,
                   course: int) -> dict[str, Any]:
-    drawn = context.inputs['samples'] / 'samples.npy'
-    task = ShadowTask(str(drawn), str(context.inputs['scorer']), studies.for_pictures(gan, *_picture_form(drawn)), loop,
-                      matching, seed, course)
+    form = _picture_form(context.inputs['samples'])
+    task = ShadowTask(context.place('samples'), context.place('scorer'), studies.for_pictures(gan, *form), loop, matching,
+                      seed, course)
     fit(task, loop, seed, context)
     return dict(json.loads((context.out / SHADOW).read_text()))
 
@@ -386,9 +384,10 @@ def _train_shadow(context: Context, gan: GanConfig, loop: LoopConfig, matching: 
 # Attacks
 
 
-def discriminators(files: Sequence[tuple[str, str]]) -> Callable[[np.ndarray], np.ndarray]:
-    """Several saved discriminators as one function of pictures: (N, C, H, W) uint8 to (N, K) raw outputs."""
-    loaded = [load_discriminator(Path(config), Path(weights)) for config, weights in files]
+def discriminators(saved: Sequence[tuple[Place, str]]) -> Callable[[np.ndarray], np.ndarray]:
+    """Several saved discriminators, (place, name there), as one function: (N, C, H, W) uint8 to (N, K) raw outputs."""
+    files = [locate(place) / name for place, name in saved]
+    loaded = [load_discriminator(path.with_name(f'{path.name}.json'), path.with_name(f'{path.name}.pt')) for path in files]
     return lambda pixels: np.stack([one(pixels) for one in loaded], axis=1)
 
 
@@ -411,19 +410,20 @@ def attack(context: Context) -> None:
     everyone, split = ImageSet.load(context.inputs['pictures']), read_split(context.inputs['people'])
     asked = queries(split, everyone.records, config['positives'], config['negatives'], config['people'])
     rows = np.unique(asked['row'].to_numpy())
-    np.save(context.scratch / 'queries.npy', np.asarray(everyone.pixels[rows]))
     shadows = {name: folder for name, folder in context.inputs.items() if name.startswith('shadow')}
-    files = {name: folder / 'discriminator' for name, folder in shadows.items()}
+    saved = {name: (context.place(name), 'discriminator') for name in shadows}
     if 'victim' in context.inputs:
-        files['white-box'] = context.inputs['victim'] / 'discriminator'
-    course = {(name, int(path.stem)): path.with_suffix('') for name, folder in sorted(shadows.items())
+        saved['white-box'] = (context.place('victim'), 'discriminator')
+    course = {(name, int(path.stem)): (context.place(name), f'course/{path.stem}')
+              for name, folder in sorted(shadows.items())
               for path in sorted((folder / 'course').glob('*.pt')) if config['course']}
-    paths = [*files.values(), *course.values()]
-    found = score(context.scratch / 'queries.npy',
-                  Scorer('fpray.studies.steps:discriminators', ([(f'{p}.json', f'{p}.pt') for p in paths],)),
+    networks = [*saved.values(), *course.values()]
+    found = score(file_of(context.place('pictures'), 'pixels.npy'),
+                  Scorer('fpray.studies.steps:discriminators', (networks,)), rows=rows,
                   actors=context.settings['actors'], stage=context.name, progress=context.progress)
-    outputs = dict(zip([*files, *course], found.scores.T, strict=True))
+    outputs = dict(zip([*saved, *course], found.scores.T, strict=True))
     at = np.searchsorted(rows, asked['row'].to_numpy())
+    np.save(context.scratch / 'queries.npy', np.asarray(everyone.pixels[rows]))
     drawn = {'queries': np.load(context.scratch / 'queries.npy', mmap_mode='r'), 'samples': _drawn(context, 'samples'),
              'reference': _drawn(context, 'reference')}
     table = list(_scores(config['attacks'], asked, at, outputs, drawn))
@@ -431,7 +431,7 @@ def attack(context: Context) -> None:
         context.out / 'scores.parquet', index=False)
     _course(asked, at, {k: outputs[k] for k in course}).to_parquet(context.out / 'course.parquet', index=False)
     (context.out / 'throughput.json').write_text(json.dumps({
-        'pictures': len(rows), 'discriminators': len(paths), 'pictures_per_s': found.per_second,
+        'pictures': len(rows), 'discriminators': len(networks), 'pictures_per_s': found.per_second,
         'seconds': found.seconds, 'actors': context.settings['actors']}))
 
 
@@ -479,18 +479,18 @@ def quality(context: Context) -> None:
     from fpray.metrics.generative import distinct_count, frechet_distance, inception_score, precision_recall
     from fpray.training.classifier import predict
 
-    config, matching = context.config, context.config['matching']
+    config, measure = context.config, context.config['measure']
     everyone, split = ImageSet.load(context.inputs['pictures']), read_split(context.inputs['people'])
     network, rng = load_scorer(context.inputs['scorer']), np.random.default_rng([config['seed']])
     sets: dict[str, tuple[str, int, np.ndarray, int | None]] = {
         name: (role, people, everyone.pixels[rows], k)
         for name, role, people, rows, k in _reference_rows(split, config['headline'])}
     for name in (n for n in context.inputs if n.startswith('samples')):
-        pixels = np.load(context.inputs[name] / 'samples.npy', mmap_mode='r')[:matching.samples]
+        pixels = np.load(context.inputs[name] / 'samples.npy', mmap_mode='r')[:measure.samples]
         victim = name.removeprefix('samples/')
         sets[f'generator {victim}'] = ('victim', config['sizes'].get(victim, 0), np.asarray(pixels), None)
     shape = everyone.pixels.shape[1:]
-    sets['noise'] = ('reference', 0, rng.integers(0, 256, (min(500, matching.samples), *shape), np.uint8), None)
+    sets['noise'] = ('reference', 0, rng.integers(0, 256, (min(500, measure.samples), *shape), np.uint8), None)
     least = min(len(pixels) for _, _, pixels, _ in sets.values())  # the scores hang on how many pictures they are of
     sets = {name: (role, people, pixels[rng.permutation(len(pixels))[:least]], k)
             for name, (role, people, pixels, k) in sets.items()}
@@ -500,7 +500,7 @@ def quality(context: Context) -> None:
     rows = []
     for name, (role, people, pixels, impressions) in sets.items():
         logits, features = found[name]
-        mean, std = inception_score(logits, min(matching.splits, len(logits) // 2))
+        mean, std = inception_score(logits, min(measure.splits, len(logits) // 2))
         precision, recall = precision_recall(real, features) if name != 'training pictures' else (None, None)
         rows.append({'name': name, 'role': role, 'people': people, 'images': len(pixels), 'impressions': impressions,
                      'is_mean': mean, 'is_std': std, 'frechet': frechet_distance(features, real), 'precision': precision,

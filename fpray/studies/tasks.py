@@ -1,13 +1,14 @@
 """The trainings of an audit as small values that travel to workers: the scoring network, victims and shadows.
 
 Each builds its networks and opens its pictures where it runs, and comes with an observer that measures along the way
-and writes the training's results. Data go by path, never inside the value.
+and writes the training's results. Data go as the place where they lie (`fpray.store.locate`), never inside the value.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,10 @@ from fpray.distributed.train import Trainable
 from fpray.metrics.generative import inception_score
 from fpray.models.config import ScorerConfig
 from fpray.models.scorer import Scorer, build_scorer
+from fpray.store import Place, locate
 from fpray.training.adversarial import GanLearner, sample
 from fpray.training.classifier import ClassifierLearner, accuracy, predict
-from fpray.training.config import ClassifierConfig, GanConfig, LoopConfig, MatchingConfig
+from fpray.training.config import ClassifierConfig, GanConfig, LoopConfig, MatchingConfig, MeasureConfig
 from fpray.training.loop import Pictures, derive
 from fpray.training.matching import Matcher, measure, other_rules
 
@@ -46,7 +48,7 @@ def save_state(state: dict[str, torch.Tensor], config: Any, folder: Path, name: 
 
 def load_scorer(folder: Path) -> Scorer:
     """The scoring network that a scorer stage wrote, in eval mode on the CPU."""
-    scorer = build_scorer(ScorerConfig(**json.loads((folder / 'network.json').read_text())))
+    scorer = build_scorer(ScorerConfig(**json.loads((folder / 'network.json').read_text())), read=False)
     scorer.load_state_dict(torch.load(folder / 'network.pt', map_location='cpu', weights_only=True))
     return scorer.eval()
 
@@ -56,12 +58,12 @@ def read_split(folder: Path) -> Split:
     return Split.from_json((folder / 'split.json').read_text())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ScorerTask:
-    """Trains the scoring network; `labels` is a file of (rows, classes, held-out rows, held-out classes) arrays."""
+    """Trains the scoring network; `labels` are the arrays of `steps.class_labels`, two numbers a picture and small."""
 
-    pictures: str
-    labels: str
+    pictures: Place
+    labels: Mapping[str, np.ndarray]
     config: ClassifierConfig
     loop: LoopConfig
     classes: tuple[str, ...]
@@ -70,7 +72,7 @@ class ScorerTask:
 
     def build(self, rank: int, world: int, device: str) -> Trainable:
         """See `fpray.distributed.train.Task`."""
-        known, pixels = np.load(self.labels), ImageSet.load(self.pictures).pixels
+        known, pixels = self.labels, ImageSet.load(locate(self.pictures)).pixels
         learner = ClassifierLearner(self.config, self.loop, self.seed, device=torch.device(device))
         return Trainable(learner, Pictures(pixels, known['rows'], known['classes']), ScorerWatch(self, learner, pixels))
 
@@ -96,7 +98,7 @@ class ScorerWatch:
 
     def finish(self, out: Path) -> None:
         """network.json, network.pt, scorer.json."""
-        task, known = self.task, np.load(self.task.labels)
+        task, known = self.task, self.task.labels
         save_network(self.learner.scorer, task.config.scorer, out, 'network')
         held = known['held_rows']
         right = accuracy(self.learner.scorer, self.pixels[held], known['held_classes'],
@@ -109,24 +111,24 @@ class ScorerWatch:
 class VictimTask:
     """Trains a GAN on the drawn impressions of the first `people` of a group of the split."""
 
-    pictures: str
-    split: str
-    scorer: str
+    pictures: Place
+    split: Place
+    scorer: Place
     group: str
     people: int
     gan: GanConfig
     loop: LoopConfig
-    matching: MatchingConfig
+    measure: MeasureConfig
     seed: int
 
     def build(self, rank: int, world: int, device: str) -> Trainable:
         """See `fpray.distributed.train.Task`."""
-        split = read_split(Path(self.split))
-        scorer = load_scorer(Path(self.scorer))
+        split = read_split(locate(self.split))
+        scorer = load_scorer(locate(self.scorer))
         identity = scorer.to(device).requires_grad_(False) if self.gan.identity else None
         learner = GanLearner(self.gan, self.loop, self.seed, identity=identity, device=torch.device(device))
-        data = Pictures(ImageSet.load(self.pictures).pixels, training_rows(split, self.group, self.people))
-        return Trainable(learner, data, GanWatch(learner, scorer, self.matching, self.loop.threads, self.seed))
+        data = Pictures(ImageSet.load(locate(self.pictures)).pixels, training_rows(split, self.group, self.people))
+        return Trainable(learner, data, GanWatch(learner, scorer, self.measure, self.loop.threads, self.seed))
 
 
 @dataclass
@@ -135,7 +137,7 @@ class GanWatch:
 
     learner: GanLearner
     scorer: Scorer
-    matching: MatchingConfig
+    measure: MeasureConfig
     threads: int
     seed: int
     trace: list[dict[str, float]] = field(default_factory=list)
@@ -144,10 +146,10 @@ class GanWatch:
         """Measures at snapshots; the fixed seed shows the same noise maturing."""
         if not progress.snapshot:
             return {}
-        pixels = sample(self.learner.sampler, self.matching.samples, derive(self.seed, progress.images_seen),
-                        self.matching.batch, self.threads)
-        logits, _ = predict(self.scorer, pixels, self.matching.batch, self.threads)
-        mean, std = inception_score(logits, self.matching.splits)
+        pixels = sample(self.learner.sampler, self.measure.samples, derive(self.seed, progress.images_seen),
+                        self.measure.batch, self.threads)
+        logits, _ = predict(self.scorer, pixels, self.measure.batch, self.threads)
+        mean, std = inception_score(logits, self.measure.splits)
         self.trace.append({'images_seen': progress.images_seen, 'is_mean': mean, 'is_std': std})
         return {'inception_score': mean}
 
@@ -171,8 +173,8 @@ class GanWatch:
 class ShadowTask:
     """Trains a shadow on a victim's samples alone and stops it where its Inception Score stays at the victim's."""
 
-    samples: str
-    scorer: str
+    samples: Place
+    scorer: Place
     gan: GanConfig
     loop: LoopConfig
     matching: MatchingConfig
@@ -182,7 +184,8 @@ class ShadowTask:
 
     def build(self, rank: int, world: int, device: str) -> Trainable:
         """See `fpray.distributed.train.Task`."""
-        pixels, scorer = np.load(self.samples, mmap_mode='r'), load_scorer(Path(self.scorer))
+        pixels = np.load(locate(self.samples) / 'samples.npy', mmap_mode='r')
+        scorer = load_scorer(locate(self.scorer))
         identity = scorer.to(device).requires_grad_(False) if self.gan.identity else None
         learner = GanLearner(self.gan, self.loop, self.seed, identity=identity, device=torch.device(device))
         return Trainable(learner, Pictures(pixels), ShadowWatch(self, learner, pixels, scorer))

@@ -200,7 +200,29 @@ class RateDistortionConfig:
 
 
 @dataclass(frozen=True)
-class MatchingConfig:
+class MeasureConfig:
+    """How a generator's samples are scored, a victim's and a shadow's alike.
+
+    Raises:
+        UserError: a value out of its range.
+    """
+
+    samples: int = 1_000
+    """Samples drawn for each evaluation, and from the victim: the counts are equal."""
+    splits: int = 10
+    """Parts that the samples are divided into; their scores' mean and deviation are the score and its band."""
+    batch: int = 64
+    """Pictures at a time while sampling and scoring."""
+
+    def __post_init__(self) -> None:
+        for name, low in (('samples', 2), ('splits', 1), ('batch', 1)):
+            _whole(f'matching.{name}', getattr(self, name), low)
+        if self.samples < 2 * self.splits:
+            raise UserError(f'matching.samples {self.samples} for {self.splits} splits', 'give at least two a split')
+
+
+@dataclass(frozen=True)
+class MatchingConfig(MeasureConfig):
     """When a shadow has come as far as the victim: its Inception Score stays at the victim's.
 
     Raises:
@@ -209,25 +231,23 @@ class MatchingConfig:
 
     evaluate_every: int = 0
     """Images between two evaluations, counted at snapshots; 0: every snapshot."""
-    samples: int = 1_000
-    """Samples drawn for each evaluation, and from the victim: the counts are equal."""
-    splits: int = 10
-    """Parts that the samples are divided into; their scores' mean and deviation are the score and its band."""
     patience: int = 3
     """Evaluations in a row within the band that count as reached."""
     band: float = 1.0
     """Width of the band each way, in standard deviations of the victim's splits."""
     stop: bool = True
     """End the training once reached; off: go on, to judge the rule against later steps."""
-    batch: int = 64
-    """Pictures at a time while sampling and scoring."""
+
+    @property
+    def measure(self) -> MeasureConfig:
+        """The part that a victim's own evaluations read: the rule is the shadow's affair."""
+        return MeasureConfig(self.samples, self.splits, self.batch)
 
     def __post_init__(self) -> None:
-        for name, low in (('evaluate_every', 0), ('samples', 2), ('splits', 1), ('patience', 1), ('batch', 1)):
+        super().__post_init__()
+        for name, low in (('evaluate_every', 0), ('patience', 1)):
             _whole(f'matching.{name}', getattr(self, name), low)
         _above_zero('matching.band', self.band)
-        if self.samples < 2 * self.splits:
-            raise UserError(f'matching.samples {self.samples} for {self.splits} splits', 'give at least two a split')
 
 
 def _whole(name: str, value: int, low: int) -> None:

@@ -1,6 +1,7 @@
 """Training by Ray Train and a search, as stages of a plan whose store is a bucket (by a file system that takes its way)."""
 
 import json
+import shutil
 
 import pytest
 
@@ -44,3 +45,21 @@ def test_a_plan_in_a_bucket(ray, tmp_path):
     told = {(e.stage.name, e.trial) for e in events if e.kind == 'metrics'}
     assert told == {('victim/2', None), ('search', 0), ('search', 1)}
     assert store.verify() == [] and not list((tmp_path / 'bucket').glob('train/*'))
+
+
+@pytest.mark.slow
+def test_the_stages_machine_and_the_workers_share_no_folder_but_the_bucket(ray, tmp_path, monkeypatch):
+    """The stages run in this process, whose cache is another than that of Ray's workers, as on two machines."""
+    victim = Stage('victim/2', 1, {'seed': 5}, {}, train_stage, NOTHING)
+    hunt = Stage('search', 1, {'seed': 0}, {'victim': victim}, search_stage, NOTHING)
+    store = Store(f'file://{tmp_path}/bucket')
+    workers = store.cache  # they were started before this process takes another
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'here'))
+    try:
+        folders = [store.execute(stage) for stage in (victim, hunt)]
+        assert (workers / victim.key).exists() and tmp_path in store.cache.parents, 'two caches'
+        assert (folders[0] / 'weights.npy').read_bytes() == (folders[1] / 'weights.npy').read_bytes()
+        trials = json.loads((folders[1] / 'trials.json').read_text())['trials']
+        assert all((folders[1] / 'trials' / f'{t["number"]:03d}' / 'curves.jsonl').exists() for t in trials)
+    finally:
+        shutil.rmtree(workers, ignore_errors=True)

@@ -1,17 +1,19 @@
 """Plans run once, side by side, and go on after any kill; what goes wrong is said in one line."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
-from fpray.distributed.plan import Display, Pace, StageError, describe, duration, order, run_plan
+from fpray.distributed.plan import Display, Pace, StageError, describe, duration, order, run_plan, seat
 from fpray.errors import UserError
-from fpray.store import Leases, Stage, Store, no_progress
+from fpray.store import Leases, Resources, Stage, Store, no_progress
 
 
 def note(context, text):
@@ -205,3 +207,57 @@ def test_the_display_says_how_far_and_how_long(tmp_path):
         show.paces.setdefault('victim/10', Pace(0.0, 0)).update(340 * second, float(second))
     assert 'images, 340 images/s' in show.line({'victim/10': (3_400, 25_600, 'images')}, 60.0)
     assert [duration(s) for s in (8, 240, 9000)] == ['8 s', '4 min', '2.5 h']
+
+
+def sit(context):
+    """Writes the name of the machine that it ran on."""
+    import ray
+
+    (context.out / 'n').write_text(ray.get_runtime_context().get_node_id())
+
+
+SEATS = """
+import sys, tempfile
+from pathlib import Path
+import ray
+from ray.cluster_utils import Cluster
+from fpray.distributed.plan import SEAT, run_plan
+from fpray.store import Resources, Stage, Store
+from tests.distributed.test_plan import sit
+
+store = Store(sys.argv[1])
+cluster = Cluster(initialize_head=True, head_node_args={'num_cpus': 0, 'include_dashboard': False, '_temp_dir': sys.argv[2]})
+ray.init(address=cluster.address, log_to_driver=False, logging_level='ERROR')
+
+def machine(name):
+    stage = Stage(name, 1, {}, {}, sit, Resources(cpus=0, children=1))
+    run_plan([stage], store, show=False)
+    return (store.folder(stage) / 'n').read_text()
+
+cluster.add_node(num_cpus=1)
+cluster.wait_for_nodes()
+head = ray.get_runtime_context().get_node_id()
+assert machine('a') != head, 'no machine offers a seat: a sliver of a CPU'
+seated = cluster.add_node(num_cpus=1, resources={SEAT: 1})
+cluster.wait_for_nodes()
+assert {machine(name) for name in 'bcd'} == {seated.node_id}, 'a seat is offered'
+ray.shutdown()
+cluster.shutdown()
+"""
+
+
+def test_one_machine_needs_no_seats(ray, tmp_path):
+    assert seat() == {'num_cpus': 0}, 'all of its CPUs are for the children'
+    stage = Stage('sit', 1, {}, {}, sit, Resources(cpus=0, children=1))
+    run_plan([stage], Store(tmp_path / 'store'), show=False)
+    assert (Store(tmp_path / 'store').folder(stage) / 'n').read_text() == ray.get_runtime_context().get_node_id()
+
+
+@pytest.mark.slow
+def test_a_stage_without_cpus_keeps_off_a_head_that_carries_no_work(tmp_path):
+    folder = tempfile.mkdtemp(prefix='fpray-', dir='/tmp')  # Ray's sockets allow no long path
+    try:
+        subprocess.run([sys.executable, '-c', SEATS, tmp_path / 'store', folder], check=True, timeout=180,
+                       cwd=Path(__file__).parents[2])
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

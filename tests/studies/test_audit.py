@@ -8,16 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from fpray.errors import UserError
 from fpray.store import Stage, canonical_json
 from fpray.studies import audit
 from fpray.studies.audit import Plan, headline_of, plan, targets
-from fpray.studies.config import AuditConfig, SearchConfig, Settings, preset
+from fpray.studies.config import AuditConfig, SearchConfig, preset
 
 SMOKE = replace(preset('smoke'), seed=5)
-NOTHING = Settings()
 
 
 def keys(laid: Plan) -> dict[str, str]:
@@ -32,7 +33,7 @@ def stages(laid: Plan) -> dict[str, Stage]:
 
 def changed(config: AuditConfig, other: AuditConfig) -> set[str]:
     """Families and names of the stages of `config` whose key is not the same under `other`."""
-    before, after = keys(plan(config, NOTHING)), keys(plan(other, NOTHING))
+    before, after = keys(plan(config)), keys(plan(other))
     return {name for name, key in before.items() if after.get(name) != key}
 
 
@@ -71,7 +72,7 @@ def owner(tmp_path: Path) -> AuditConfig:
 
 @pytest.mark.parametrize('name', ['smoke', 'desk', 'paper'])
 def test_a_plan_is_a_graph_that_ends_in_the_numbers(name: str) -> None:
-    laid = plan(preset(name), NOTHING)
+    laid = plan(preset(name))
     names = [stage.name for stage in laid.stages]
     assert len(set(names)) == len(names) and names[0] == 'pictures' and laid.numbers.name == 'numbers'
     assert len({stage.key for stage in laid.stages}) == len(names), 'no two stages have one key'
@@ -89,7 +90,7 @@ def test_a_plan_is_a_graph_that_ends_in_the_numbers(name: str) -> None:
 
 
 def test_a_plan_holds_search_controls_and_every_size() -> None:
-    found = set(keys(plan(SMOKE, NOTHING)))
+    found = set(keys(plan(SMOKE)))
     for victim, shadows in {'10': 2, 'rehearsal': 2, 'placebo': 2, '6': 1}.items():
         assert {f'victim/{victim}', f'samples/{victim}', f'attack/{victim}'} <= found
         assert sum(name.startswith(f'shadow/{victim}/') for name in found) == shadows
@@ -99,7 +100,7 @@ def test_a_plan_holds_search_controls_and_every_size() -> None:
 
 
 def test_every_step_is_a_function_that_travels() -> None:
-    for stage in plan(SMOKE, NOTHING).stages:
+    for stage in plan(SMOKE).stages:
         assert '<' not in stage.run.__qualname__ and stage.run.__doc__
         assert pickle.loads(pickle.dumps(stage.run)) is stage.run
         assert pickle.loads(pickle.dumps(stage)).key == stage.key
@@ -107,13 +108,13 @@ def test_every_step_is_a_function_that_travels() -> None:
 
 
 def test_steps_that_wait_for_others_hold_no_processor() -> None:
-    cpus = {stage.family: stage.resources.cpus for stage in plan(SMOKE, NOTHING).stages}
+    cpus = {stage.family: stage.resources.cpus for stage in plan(SMOKE).stages}
     assert {family for family, count in cpus.items() if not count} == {'pictures', 'victim', 'search', 'attack'}
 
 
 def test_a_training_takes_the_threads_and_the_gpu_that_it_asks_for() -> None:
     loop = replace(SMOKE.shadow.loop, threads=2, device='cuda')
-    found = stages(plan(with_part(SMOKE, 'shadow', loop=loop), NOTHING))
+    found = stages(plan(with_part(SMOKE, 'shadow', loop=loop)))
     assert (found['shadow/placebo/0'].resources.cpus, found['shadow/placebo/0'].resources.gpus) == (2, 1)
     assert found['scorer'].resources.gpus == 0
 
@@ -122,25 +123,20 @@ def test_a_training_takes_the_threads_and_the_gpu_that_it_asks_for() -> None:
 
 
 def test_keys_are_the_same_the_second_time() -> None:
-    assert keys(plan(SMOKE, NOTHING)) == keys(plan(replace(preset('smoke'), seed=5), NOTHING))
-    assert changed(SMOKE, replace(SMOKE, seed=6)) == set(keys(plan(SMOKE, NOTHING))), 'every stage draws something'
-
-
-def test_no_setting_is_in_a_key() -> None:
-    other = Settings(store='s3://bucket/x', actors=7, checkpoint_seconds=1.0, mlflow=False)
-    assert keys(plan(SMOKE, other)) == keys(plan(SMOKE, NOTHING))
+    assert keys(plan(SMOKE)) == keys(plan(replace(preset('smoke'), seed=5)))
+    assert changed(SMOKE, replace(SMOKE, seed=6)) == set(keys(plan(SMOKE))), 'every stage draws something'
 
 
 def test_without_a_seed_it_comes_from_the_data_alone() -> None:
     free = preset('smoke')
-    assert plan(free, NOTHING).seed == plan(free, NOTHING).seed
-    assert plan(with_part(free, 'shadow', count=3), NOTHING).seed == plan(free, NOTHING).seed
-    assert plan(with_part(free, 'split', placebo=12), NOTHING).seed == plan(free, NOTHING).seed
-    assert plan(with_part(free, 'data', size=64), NOTHING).seed != plan(free, NOTHING).seed
-    assert plan(SMOKE, NOTHING).seed == 5 and 0 <= plan(free, NOTHING).seed < 2**31
-    drawn = plan(free, NOTHING)
+    assert plan(free).seed == plan(free).seed
+    assert plan(with_part(free, 'shadow', count=3)).seed == plan(free).seed
+    assert plan(with_part(free, 'split', placebo=12)).seed == plan(free).seed
+    assert plan(with_part(free, 'data', size=64)).seed != plan(free).seed
+    assert plan(SMOKE).seed == 5 and 0 <= plan(free).seed < 2**31
+    drawn = plan(free)
     assert drawn.config == replace(free, seed=drawn.seed), 'so that a saved configuration runs the same again'
-    assert keys(plan(drawn.config, NOTHING)) == keys(drawn)
+    assert keys(plan(drawn.config)) == keys(drawn)
 
 
 def test_a_victim_does_not_hang_on_what_is_done_to_it() -> None:
@@ -155,7 +151,7 @@ def test_a_victim_does_not_hang_on_what_is_done_to_it() -> None:
 
 
 def test_a_change_is_seen_by_exactly_what_follows_from_it() -> None:
-    everyone = set(keys(plan(SMOKE, NOTHING)))
+    everyone = set(keys(plan(SMOKE)))
     after_search = {'search', 'shadow', 'attack', 'numbers'}
     assert families(changed(SMOKE, with_part(SMOKE, 'search', trials=4))) == after_search
     assert families(changed(SMOKE, with_part(SMOKE, 'shadow', gan=replace(SMOKE.shadow.gan, smoothing=0.1)))) == after_search
@@ -172,15 +168,57 @@ def test_a_change_is_seen_by_exactly_what_follows_from_it() -> None:
 def test_a_change_of_the_split_redraws_everybody() -> None:
     """The stand-in holds as many people as all groups ask for, and members are drawn from all of them."""
     other = with_part(SMOKE, 'split', placebo=12)
-    assert changed(SMOKE, other) == set(keys(plan(SMOKE, NOTHING)))
-    placebo = stages(plan(other, NOTHING))['victim/placebo']
+    assert changed(SMOKE, other) == set(keys(plan(SMOKE)))
+    placebo = stages(plan(other))['victim/placebo']
     assert placebo.config['people'] == 12 and placebo.config['group'] == 'placebo'
 
 
+@given(patience=st.integers(1, 9), band=st.floats(0.1, 3), stop=st.booleans(), every=st.integers(0, 512))
+def test_a_victim_does_not_hang_on_the_rule_that_stops_its_shadows(patience: int, band: float, stop: bool,
+                                                                   every: int) -> None:
+    rule = replace(SMOKE.shadow.matching, patience=patience, band=band, stop=stop, evaluate_every=every)
+    moved = families(changed(SMOKE, with_part(SMOKE, 'shadow', matching=rule)))
+    assert moved == (set() if rule == SMOKE.shadow.matching else {'search', 'shadow', 'attack', 'numbers'})
+
+
+@pytest.mark.parametrize(('field', 'value'), [('samples', 80), ('splits', 4), ('batch', 16)])
+def test_a_victim_hangs_on_how_its_samples_are_measured(field: str, value: int) -> None:
+    rule = replace(SMOKE.shadow.matching, **{field: value})
+    moved = families(changed(SMOKE, with_part(SMOKE, 'shadow', matching=rule)))
+    assert moved == {'victim', 'samples', 'search', 'shadow', 'attack', 'quality', 'numbers'}
+
+
+@given(st.integers(2, 18), st.integers(1, 9))
+def test_the_same_people_divided_otherwise_are_the_same_stand_in(most: int, smaller: int) -> None:
+    """20 members and non-members in all, another 30 who teach: who is who is drawn from the same pictures."""
+    other = with_part(SMOKE, 'split', sizes=tuple(sorted({min(smaller, most), most})), headline=most, nonmembers=20 - most)
+    assert 'pictures' not in changed(SMOKE, other)
+    assert 'pictures' in changed(SMOKE, with_part(other, 'split', nonmembers=21 - most))
+    swapped = with_part(other, 'split', scoring=SMOKE.split.scoring - 2, rehearsal=SMOKE.split.rehearsal + 1)
+    assert 'pictures' not in changed(SMOKE, swapped)
+
+
+def test_a_set_of_pictures_hangs_on_who_is_short_in_it(tmp_path: Path) -> None:
+    """A stand-in fills the groups for which a real set has too few people, so its own and each group's number count."""
+    base = with_part(SMOKE, 'data', root=str(write_set(tmp_path / 'set', range(1, 5))), layout='fvc')
+    for sizes in ((10,), (3, 10), (9, 10)):
+        moved = changed(base, with_part(base, 'split', sizes=sizes))
+        assert 'pictures' not in moved and 'people' in moved
+    for group in ('nonmembers', 'scoring', 'placebo', 'rehearsal'):
+        assert 'pictures' in changed(base, with_part(base, 'split', **{group: getattr(base.split, group) + 1})), group
+    assert 'pictures' in changed(base, with_part(base, 'split', sizes=(6, 11), headline=11))
+
+
+def test_an_owners_pictures_do_not_hang_on_sizes(owner: AuditConfig) -> None:
+    moved = changed(owner, with_part(owner, 'split', sizes=(4, 8), headline=8, nonmembers=7))
+    assert 'pictures' not in moved
+    assert 'pictures' in changed(owner, with_part(owner, 'split', scoring=9))
+
+
 def test_a_new_version_of_a_step_changes_what_follows(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = keys(plan(SMOKE, NOTHING))
+    before = keys(plan(SMOKE))
     monkeypatch.setitem(audit.VERSIONS, 'samples', 2)
-    after = keys(plan(SMOKE, NOTHING))
+    after = keys(plan(SMOKE))
     assert families({name for name in before if before[name] != after[name]}) == {
         'samples', 'search', 'shadow', 'attack', 'quality', 'numbers'}
 
@@ -194,7 +232,7 @@ def test_data_count_by_their_content_not_by_their_place(tmp_path: Path) -> None:
     shutil.copytree(here, there)
 
     def laid(folder: Path) -> Plan:
-        return plan(replace(preset('smoke'), data=replace(SMOKE.data, root=str(folder), layout='fvc')), NOTHING,
+        return plan(replace(preset('smoke'), data=replace(SMOKE.data, root=str(folder), layout='fvc')),
                     str(tmp_path / 'cache'))
 
     first, moved = laid(here), laid(there)
@@ -214,19 +252,19 @@ def test_data_count_by_their_content_not_by_their_place(tmp_path: Path) -> None:
 @pytest.mark.parametrize('name', ['root', 'reference'])
 def test_a_missing_folder_is_named(name: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match='none'):
-        plan(with_part(SMOKE, 'data', **{'root': str(tmp_path), name: str(tmp_path / 'none')}), NOTHING)
+        plan(with_part(SMOKE, 'data', **{'root': str(tmp_path), name: str(tmp_path / 'none')}))
 
 
 def test_nobody_to_learn_from_is_said_before_anything_runs() -> None:
     with pytest.raises(UserError, match=r'--split\.scoring 0'):
-        plan(with_part(SMOKE, 'split', scoring=0), NOTHING)
+        plan(with_part(SMOKE, 'split', scoring=0))
 
 
 # Who is trained on and who is asked about
 
 
 def test_the_placebo_is_asked_about_people_it_never_saw() -> None:
-    found = stages(plan(SMOKE, NOTHING))
+    found = stages(plan(SMOKE))
     headline, placebo = found['attack/10'].config, found['attack/placebo'].config
     for field in ('positives', 'negatives', 'people', 'attacks'):
         assert headline[field] == placebo[field], 'the very queries of the headline'
@@ -248,7 +286,7 @@ def replace_seed(config: Mapping[str, object]) -> dict[str, object]:
 
 
 def test_every_training_and_draw_has_a_seed_of_its_own() -> None:
-    laid = plan(preset('desk'), NOTHING)
+    laid = plan(preset('desk'))
     seeds = [stage.config['seed'] for stage in laid.stages if isinstance(stage.config, dict) and 'seed' in stage.config
              and stage.family != 'numbers']
     assert len(seeds) == len(set(seeds)) and all(0 <= seed < 2**63 for seed in seeds)
@@ -256,7 +294,7 @@ def test_every_training_and_draw_has_a_seed_of_its_own() -> None:
 
 def test_an_attack_sees_samples_and_no_more() -> None:
     """White-box alone gets the victim; the shadows learn from samples, the scoring network and the search."""
-    found = stages(plan(SMOKE, NOTHING))
+    found = stages(plan(SMOKE))
     for name, stage in found.items():
         if stage.family == 'shadow':
             victim = name.split('/')[1]
@@ -266,22 +304,22 @@ def test_an_attack_sees_samples_and_no_more() -> None:
     assert found['attack/10'].inputs['victim'] is found['victim/10']
     assert found['attack/10'].inputs['reference'] is found['samples/rehearsal']
     assert 'reference' not in found['attack/rehearsal'].inputs, 'it would be calibrated by itself'
-    black = stages(plan(replace(SMOKE, attacks=('shadow', 'nearest')), NOTHING))
+    black = stages(plan(replace(SMOKE, attacks=('shadow', 'nearest'))))
     for name, stage in black.items():
         assert stage.family != 'attack' or not {'victim', 'reference'} & set(stage.inputs), name
 
 
 def test_controls_that_cannot_be_had_are_left_out() -> None:
-    found = keys(plan(with_part(SMOKE, 'split', placebo=0, rehearsal=0), NOTHING))
+    found = keys(plan(with_part(SMOKE, 'split', placebo=0, rehearsal=0)))
     assert {name for name in found if name.startswith('victim')} == {'victim/10', 'victim/6'}
-    assert 'reference' not in stages(plan(with_part(SMOKE, 'split', rehearsal=0), NOTHING))['attack/10'].inputs
+    assert 'reference' not in stages(plan(with_part(SMOKE, 'split', rehearsal=0)))['attack/10'].inputs
 
 
 def test_without_a_search_the_first_shadow_is_trained_like_the_others() -> None:
-    off = plan(with_part(SMOKE, 'search', mode='off'), NOTHING)
+    off = plan(with_part(SMOKE, 'search', mode='off'))
     first = stages(off)['shadow/10/0'].config
     assert 'best' not in first and first['course'] == SMOKE.shadow.course
-    searched = stages(plan(SMOKE, NOTHING))
+    searched = stages(plan(SMOKE))
     assert searched['shadow/10/0'].config['best'] and 'best' not in searched['shadow/placebo/0'].config
     assert searched['shadow/placebo/0'].config['matching'].stop and not searched['shadow/placebo/0'].config['course']
 
@@ -290,7 +328,7 @@ def test_without_a_search_the_first_shadow_is_trained_like_the_others() -> None:
 
 
 def test_an_owners_generator_is_never_trained_or_opened(owner: AuditConfig) -> None:
-    laid = plan(owner, NOTHING)
+    laid = plan(owner)
     found = stages(laid)
     assert headline_of(owner) == 'owner' and set(laid.folders) == {'members', 'nonmembers', 'reference', 'samples'}
     assert {name for name in found if name.startswith('victim')} == {'victim/placebo', 'victim/rehearsal'}
@@ -320,16 +358,16 @@ def test_an_owners_samples_may_be_a_file(owner: AuditConfig, tmp_path: Path) -> 
                         for name in ('one', 'same', 'other'))
     assert not changed(one, same) and 'samples/owner' in changed(one, other)
     with pytest.raises(UserError, match=r'none\.npy: No such file'):
-        plan(with_part(owner, 'victim', samples=str(tmp_path / 'none.npy')), NOTHING)
+        plan(with_part(owner, 'victim', samples=str(tmp_path / 'none.npy')))
 
 
 @pytest.mark.parametrize('part', ['members', 'nonmembers', 'reference'])
 def test_an_owners_missing_folder_is_named(part: str, owner: AuditConfig, tmp_path: Path) -> None:
     with pytest.raises(UserError, match='lost'):
-        plan(with_part(owner, 'data', **{part: str(tmp_path / 'lost')}), NOTHING)
+        plan(with_part(owner, 'data', **{part: str(tmp_path / 'lost')}))
     with pytest.raises(UserError, match='lost'):
-        plan(with_part(owner, 'victim', samples=str(tmp_path / 'lost')), NOTHING)
+        plan(with_part(owner, 'victim', samples=str(tmp_path / 'lost')))
 
 
 def test_the_default_search_has_a_plan() -> None:
-    assert plan(replace(SMOKE, search=SearchConfig()), NOTHING).numbers.key != plan(SMOKE, NOTHING).numbers.key
+    assert plan(replace(SMOKE, search=SearchConfig())).numbers.key != plan(SMOKE).numbers.key

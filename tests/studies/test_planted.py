@@ -86,10 +86,10 @@ def attack(root: Path, kind: str, seed: int, asked: pd.DataFrame) -> pd.DataFram
     files = []
     for number in range(SHADOWS):
         one = 100 * seed + number
-        task = ShadowTask(str(drawn / 'samples.npy'), str(root / 'scorer'), replace(GAN, smoothing=0.2), loop(SHADOW_STEPS),
+        task = ShadowTask(str(drawn), str(root / 'scorer'), replace(GAN, smoothing=0.2), loop(SHADOW_STEPS),
                           ONCE, one)
         shadow = finished(task, one, root / kind / f'shadow-{number}')
-        files.append((str(shadow / 'discriminator.json'), str(shadow / 'discriminator.pt')))
+        files.append((str(shadow), 'discriminator'))
     pixels = ImageSet.load(root / 'pictures').pixels[asked['row'].to_numpy()]
     return asked.assign(score=load_attack('shadow').score(list(steps.discriminators(files)(pixels).T)))
 

@@ -218,8 +218,9 @@ def _chain(root: Path) -> dict[str, Path]:
     step('attack', steps.attack, {'victim': '5', 'attacks': ATTACKS, 'positives': 'members', 'negatives': 'nonmembers',
                                   'people': 5, 'course': True}, *base, samples='samples-5', victim='victim-5',
          reference='samples-rehearsal', **{'shadow/00': 'shadow-0', 'shadow/01': 'shadow-1'})
-    step('quality', steps.quality, {'matching': MATCHING, 'headline': 5, 'sizes': {'5': 5, 'rehearsal': 5}, 'seed': 6},
-         *base, scorer='scorer', **{'samples/5': 'samples-5', 'samples/rehearsal': 'samples-rehearsal'})
+    step('quality', steps.quality, {'measure': MATCHING.measure, 'headline': 5, 'sizes': {'5': 5, 'rehearsal': 5},
+                                    'seed': 6}, *base, scorer='scorer',
+         **{'samples/5': 'samples-5', 'samples/rehearsal': 'samples-rehearsal'})
     return done
 
 
@@ -297,7 +298,7 @@ def test_the_best_trial_is_the_first_shadow(tmp_path: Path) -> None:
     (tmp_path / 'search' / 'best' / 'course').mkdir(parents=True)
     (tmp_path / 'search' / 'best.json').write_text(json.dumps({'gan': {'generator': {}, 'discriminator': {}}, 'loop': {}}))
     (tmp_path / 'search' / 'best' / 'shadow.json').write_text('{"stopped_at": 7}')
-    made = context(tmp_path / 'shadow', {'best': True, 'matching': MATCHING}, {'search': tmp_path / 'search'})
+    made = context(tmp_path / 'shadow', {'best': True}, {'search': tmp_path / 'search'})
     steps.shadow(made)
     assert json.loads((made.out / 'shadow.json').read_text()) == {'stopped_at': 7} and (made.out / 'course').is_dir()
 
@@ -357,12 +358,13 @@ def test_several_discriminators_score_as_each_does_alone(tmp_path: Path) -> None
                 if name.endswith('running_mean'):
                     buffer.normal_(generator=torch.Generator().manual_seed(number))
         save_network(network, network.config, tmp_path, str(number))
-        files.append((str(tmp_path / f'{number}.json'), str(tmp_path / f'{number}.pt')))
+        files.append((str(tmp_path), str(number)))
     pixels = SET.pixels[:70]
     together = steps.discriminators(files)(pixels)
     assert together.shape == (70, 3) and together.dtype == np.float64
-    for number, (config, weights) in enumerate(files):
-        np.testing.assert_array_equal(together[:, number], load_discriminator(config, weights)(pixels))
+    for number in range(3):
+        alone = load_discriminator(tmp_path / f'{number}.json', tmp_path / f'{number}.pt')
+        np.testing.assert_array_equal(together[:, number], alone(pixels))
     np.testing.assert_array_equal(steps.discriminators(files[1:2])(pixels[::-1])[::-1, 0], together[:, 1])
 
 
@@ -385,7 +387,7 @@ def test_quality_stands_beside_real_pictures(chain: dict[str, Path]) -> None:
 
 def test_a_shadow_that_diverges_leaves_what_it_was_before(chain: dict[str, Path], tmp_path: Path) -> None:
     gan = for_pictures(GAN, (SIDE, SIDE), 1)
-    task = ShadowTask(str(chain['samples-5'] / 'samples.npy'), str(chain['scorer']), gan, LOOP, MATCHING, 5, course=2)
+    task = ShadowTask(str(chain['samples-5']), str(chain['scorer']), gan, LOOP, MATCHING, 5, course=2)
     made = task.build(0, 1, 'cpu')
     assert made.observer(Progress(32, 64, {}, 1.0, True, False))['stop'] == 0
     with torch.no_grad():
