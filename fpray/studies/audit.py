@@ -6,25 +6,16 @@ the controls are added here, so that no attack can forget them.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
-from fpray.data.config import SplitConfig
-from fpray.data.imageset import fingerprint
 from fpray.errors import UserError
-from fpray.store import Resources, Stage, canonical_json
+from fpray.store import Stage
 from fpray.studies import steps
 from fpray.studies.analysis import numbers
 from fpray.studies.config import AuditConfig
-from fpray.studies.steps import PeopleConfig, PicturesConfig, derive_seed
-from fpray.training.config import LoopConfig
-
-VERSIONS: dict[str, int] = {}  # family of a stage -> counted up when its function computes something else
-WORKER = Resources(cpus=1)
-COORDINATOR = Resources(cpus=0, children=1)  # of a stage that waits for tasks, trials, workers or actors of its own
-SEEDS = 2**31  # a seed that comes from the fingerprint lies below
+from fpray.studies.plan import COORDINATOR, Plan, add_pictures, begin, in_process
+from fpray.studies.steps import PeopleConfig, derive_seed
 
 
 @dataclass(frozen=True)
@@ -39,45 +30,6 @@ class Target:
     people: int | None
     """People it was trained on, the first of the group; None: an owner's, whom nobody counts."""
     shadows: int
-
-
-@dataclass
-class Plan:
-    """An audit laid out.
-
-    Attributes:
-        config: with its seed filled in.
-        stages: all, each after its inputs.
-        numbers: the last one, whose results the report shows.
-        folders: where the pictures lie, by name: a setting.
-    """
-
-    config: AuditConfig
-    seed: int
-    folders: dict[str, str]
-    stages: list[Stage] = field(default_factory=list)
-
-    @property
-    def numbers(self) -> Stage:
-        """The stage that ends the plan."""
-        return self.stages[-1]
-
-    @property
-    def hash(self) -> str:
-        """What identifies this audit: the key of its last stage."""
-        return self.numbers.key
-
-    def add(self, name: str, run: Any, config: Any, inputs: Mapping[str, Stage], weight: float,
-            resources: Resources = WORKER) -> Stage:
-        """Appends a stage; its configuration may hold dataclasses, `weight` is its share of the work, about."""
-        stage = Stage(name, VERSIONS.get(name.split('/')[0], 1), config, inputs, run, resources, weight)
-        self.stages.append(stage)
-        return stage
-
-
-def _of(loop: LoopConfig) -> Resources:
-    """What a training in the stage's own process takes."""
-    return Resources(cpus=loop.threads, gpus=float(loop.device == 'cuda'))
 
 
 def headline_of(config: AuditConfig) -> str:
@@ -101,28 +53,6 @@ def targets(config: AuditConfig) -> list[Target]:
     return found
 
 
-def fingerprints(config: AuditConfig, cache: str | None) -> tuple[dict[str, str], dict[str, str]]:
-    """(path, fingerprint) of every folder that the audit reads, by name.
-
-    Raises:
-        UserError: a folder is missing.
-    """
-    data = config.data
-    paths = {'root': data.root, 'members': data.members, 'nonmembers': data.nonmembers, 'reference': data.reference,
-             'samples': config.victim.samples}
-    paths = {name: path for name, path in paths.items() if path}
-    return paths, {name: _file_hash(path) if name == 'samples' and path.endswith('.npy') else fingerprint(path, cache)
-                   for name, path in paths.items()}
-
-
-def _file_hash(path: str) -> str:
-    try:
-        with open(path, 'rb') as file:
-            return hashlib.file_digest(file, 'sha256').hexdigest()
-    except OSError as error:
-        raise UserError(f'--victim.samples {path}: {error.strerror}', 'name a folder of pictures or an .npy file') from None
-
-
 def plan(config: AuditConfig, cache: str | None = None) -> Plan:
     """Lays an audit out; trains nothing and reads no picture but for its fingerprint.
 
@@ -135,53 +65,22 @@ def plan(config: AuditConfig, cache: str | None = None) -> Plan:
     """
     if not config.split.scoring:
         raise UserError('--split.scoring 0: no people to score with and to set thresholds on', 'give it some, e.g. 40')
-    folders, prints = fingerprints(config, cache)
-    seed = config.seed
-    if seed is None:
-        people = {name: value for name, value in prints.items() if name != 'samples'}  # a second release: the same draws
-        text = canonical_json({'folders': people, 'data': _data_key(config)})
-        seed = int(hashlib.sha256(text.encode()).hexdigest(), 16) % SEEDS
-    laid = Plan(replace(config, seed=seed), seed, folders)
-    _lay(laid, prints)
+    laid = begin(config, {'samples': config.victim.samples}, cache)
+    _lay(laid)
     return laid
 
 
-def _data_key(config: AuditConfig) -> Any:
-    """The data's configuration without its paths: what lies there is known by its fingerprint."""
-    return replace(config.data, root='.' if config.data.root or config.data.members else '', members='', nonmembers='',
-                   reference='')
-
-
-def drawn_from(config: AuditConfig) -> SplitConfig:
-    """What the set of pictures depends on of the split, so that another division of the same people leaves it alone.
-
-    The stand-in hangs on how many people there are in all; a real set on how many of its own are no learners, and on
-    the learning groups, which are given out whole; an owner's folders on those groups alone.
-    """
-    split, most = config.split, max(config.split.sizes)
-    if config.owner:
-        return replace(split, sizes=(1,), headline=1, nonmembers=1)
-    if config.data.root:
-        return replace(split, sizes=(most,), headline=most)
-    total = most + split.nonmembers + steps.learning_people(split)
-    bare = replace(split, sizes=(1,), headline=1, nonmembers=1, scoring=0, placebo=0, rehearsal=0, reference=0)
-    first = total - 1 - steps.learning_people(bare)
-    return replace(bare, sizes=(first,), headline=first)
-
-
-def _lay(laid: Plan, prints: Mapping[str, str]) -> None:
-    config, seed, data = laid.config, laid.seed, _data_key(laid.config)
-    read = {name: value for name, value in prints.items() if name != 'samples'}
-    pictures = laid.add('pictures', steps.pictures, PicturesConfig(
-        data, drawn_from(config), read, derive_seed(seed, 'pictures')), {}, 30, COORDINATOR)
-    people = laid.add('people', steps.people, PeopleConfig(data, config.split, seed), {'pictures': pictures}, 0.1)
+def _lay(laid: Plan) -> None:
+    config, seed = laid.config, laid.seed
+    pictures = add_pictures(laid)
+    people = laid.add('people', steps.people, PeopleConfig(laid.data, config.split, seed), {'pictures': pictures}, 0.1)
     base = {'pictures': pictures, 'people': people}
     scorer = laid.add('scorer', steps.scorer, {'scorer': config.scorer, 'seed': derive_seed(seed, 'scorer')}, base, 20,
-                      _of(config.scorer.loop))
+                      in_process(config.scorer.loop))
     goals = targets(config)
     headline = goals[0].name
     victims = {goal.name: _victim(laid, goal, base | {'scorer': scorer}) for goal in goals if goal.people is not None}
-    samples = {goal.name: _samples(laid, goal, prints, victims.get(goal.name), pictures) for goal in goals}
+    samples = {goal.name: _samples(laid, goal, victims.get(goal.name), pictures) for goal in goals}
     search = laid.add('search', steps.search_shadow, {
         'search': config.search, 'shadow': replace(config.shadow, count=1, others=1), 'seed': derive_seed(seed, 'search')},
         {'samples': samples[headline], 'scorer': scorer}, 60 * config.search.trials, COORDINATOR)
@@ -207,16 +106,16 @@ def _victim(laid: Plan, goal: Target, inputs: Mapping[str, Stage]) -> Stage:
     return laid.add(f'victim/{goal.name}', steps.victim, {
         'gan': config.victim.gan, 'loop': config.victim.loop, 'group': goal.group, 'people': goal.people,
         'measure': config.shadow.matching.measure, 'seed': derive_seed(laid.seed, 'victim', goal.group, str(goal.people))},
-        inputs, 100, Resources(cpus=0, children=config.victim.loop.workers * config.victim.loop.threads))
+        inputs, 100, in_process(config.victim.loop, trainer=True))
 
 
-def _samples(laid: Plan, goal: Target, prints: Mapping[str, str], victim: Stage | None, pictures: Stage) -> Stage:
+def _samples(laid: Plan, goal: Target, victim: Stage | None, pictures: Stage) -> Stage:
     seed, draws = derive_seed(laid.seed, 'samples', goal.name), laid.config.victim.draws
     name = f'samples/{goal.name}'
     if victim is not None:
         return laid.add(name, steps.samples, {'draws': draws, 'seed': seed}, {'victim': victim}, 4)
     return laid.add(name, steps.owner_samples, {
-        'draws': draws, 'seed': seed, 'fingerprint': prints['samples'], 'data': _data_key(laid.config)},
+        'draws': draws, 'seed': seed, 'fingerprint': laid.prints['samples'], 'data': laid.data},
         {'pictures': pictures}, 4)
 
 
@@ -227,7 +126,7 @@ def _shadow(laid: Plan, goal: Target, number: int, headline: bool, inputs: Mappi
         return laid.add(name, steps.shadow, {'best': True}, inputs, 0.1)
     matching = shadow.matching if headline else replace(shadow.matching, stop=True)
     return laid.add(name, steps.shadow, {'matching': matching, 'seed': seed, 'course': shadow.course if headline else 0},
-                    inputs, 60, _of(shadow.loop))
+                    inputs, 60, in_process(shadow.loop))
 
 
 def _attack(laid: Plan, goal: Target, headline: str, victims: Mapping[str, Stage], samples: Mapping[str, Stage],

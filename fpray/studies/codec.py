@@ -5,19 +5,18 @@ As in the generator's audit, membership is drawn and the controls are added here
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from fpray.errors import UserError
-from fpray.store import Stage, canonical_json
+from fpray.store import Stage
 from fpray.studies import codec_steps, steps
-from fpray.studies.audit import COORDINATOR, SEEDS, WORKER, Plan, fingerprints, in_process
 from fpray.studies.codec_analysis import numbers
 from fpray.studies.codec_config import CodecAuditConfig
 from fpray.studies.config import SearchConfig
-from fpray.studies.steps import PeopleConfig, PicturesConfig, derive_seed
+from fpray.studies.plan import COORDINATOR, WORKER, Plan, add_pictures, begin, in_process
+from fpray.studies.steps import PeopleConfig, derive_seed
 
 
 @dataclass(frozen=True)
@@ -89,33 +88,19 @@ def plan(config: CodecAuditConfig, cache: str | None = None) -> Plan:
     Raises:
         UserError: a folder is missing.
     """
-    data, victim = config.data, config.victim
-    folders, prints = fingerprints({
-        'root': data.root, 'members': data.members, 'nonmembers': data.nonmembers, 'reference': data.reference,
-        'decompressed': victim.decompressed, 'compressed': victim.compressed}, cache)
-    seed = config.seed
-    if seed is None:
-        people = {name: value for name, value in prints.items() if not name.endswith('compressed')}
-        text = canonical_json({'folders': people, 'data': data_key(config)})
-        seed = int(hashlib.sha256(text.encode()).hexdigest(), 16) % SEEDS
-    laid = Plan(replace(config, seed=seed), seed, folders)
-    _Layout(laid, prints).lay()
+    check(config)
+    laid = begin(config, {'decompressed': config.victim.decompressed, 'compressed': config.victim.compressed}, cache)
+    _Layout(laid).lay()
     return laid
-
-
-def data_key(config: CodecAuditConfig) -> Any:
-    """The data's configuration without its paths: what lies there is known by its fingerprint."""
-    return replace(config.data, root='.' if config.data.root or config.data.members else '', members='', nonmembers='',
-                   reference='')
 
 
 class _Layout:
     """Lays the stages of one audit, room by room."""
 
-    def __init__(self, laid: Plan, prints: Mapping[str, str]) -> None:
-        self.laid, self.prints = laid, prints
+    def __init__(self, laid: Plan) -> None:
+        self.laid = laid
         self.config: CodecAuditConfig = laid.config
-        self.data, self.goals = data_key(self.config), targets(self.config)
+        self.goals = targets(self.config)
         self.people: dict[int, Stage] = {}
         self.victims: dict[str, Stage] = {}
 
@@ -125,10 +110,8 @@ class _Layout:
     def lay(self) -> None:
         """All stages, each after its inputs."""
         config, seed = self.config, self.laid.seed
-        read = {name: value for name, value in self.prints.items() if not name.endswith('compressed')}
-        self.pictures = self.laid.add('pictures', steps.pictures, PicturesConfig(
-            self.data, config.split, read, self.seed('pictures')), {}, 30, COORDINATOR)
-        split = PeopleConfig(self.data, config.split, seed)
+        self.pictures = add_pictures(self.laid)
+        split = PeopleConfig(self.laid.data, config.split, seed)
         for deal in sorted({goal.deal for goal in self.goals}):
             self.people[deal] = self.laid.add('people' if not deal else f'people/{deal}', codec_steps.people, {
                 'people': split, 'deal': deal}, {'pictures': self.pictures}, 0.1)
@@ -203,7 +186,7 @@ class _Layout:
             if 'stand-in' in names:
                 samples['stand-in', deal] = self.laid.add(
                     f'stand-in/{deal}', codec_steps.stand_in,
-                    {'people': self.config.defences.stand_in_people, 'data': self.data, 'seed': self.seed('stand-in', str(deal))},
+                    {'people': self.config.defences.stand_in_people, 'data': self.laid.data, 'seed': self.seed('stand-in', str(deal))},
                     {'pictures': self.pictures}, 10, COORDINATOR)
             if 'twin' in names:
                 samples['twin', deal] = choices[deal] = self.twin(deal)
@@ -253,7 +236,7 @@ class _Layout:
         if codec is None:
             return self.laid.add(f'measure/{name}', codec_steps.measure_owner, {
                 'lmbda': self.config.victim.primary,
-                'fingerprints': {n: v for n, v in self.prints.items() if n.endswith('compressed')}},
+                'fingerprints': {n: v for n, v in self.laid.prints.items() if n.endswith('compressed')}},
                 {'pictures': self.pictures, 'asked': asked}, 4)
         return self.laid.add(f'measure/{name}', codec_steps.measure, {'lmbda': codec.config['train'].lmbda},
                              {'pictures': self.pictures, 'asked': asked, 'codec': codec}, 4, WORKER)

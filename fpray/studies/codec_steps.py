@@ -6,7 +6,7 @@ import importlib.util
 import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from fpray.attacks.compression import band_errors, jpeg_bpp, png_bpp
 from fpray.data.classical import CLASSICAL, curve_settings, encode
 from fpray.data.images import contact_sheet, save_png
 from fpray.data.imageset import ImageSet
-from fpray.data.splits import LABELS, Split, training_rows
+from fpray.data.splits import Split, training_rows
 from fpray.defences import load_defence
 from fpray.defences.choose import choose
 from fpray.distributed.score import Scorer, file_of, score
@@ -164,7 +164,8 @@ def first_halves(split: Split, members: int | None) -> set[str]:
 
 def codec_columns(place: Place, threads: int = 1) -> Callable[[np.ndarray], np.ndarray]:
     """A codec as a function of pictures (n, C, H, W) uint8 to (n, 2 + BANDS): bits a pixel, MSE, band errors."""
-    from fpray.training.rate_distortion import load_codec, measure as ask
+    from fpray.training.rate_distortion import load_codec
+    from fpray.training.rate_distortion import measure as ask
 
     network = load_codec(locate(place))
 
@@ -328,7 +329,8 @@ def rate_distortion(context: Context) -> None:
 
 def reconstructed(folder: Path, pixels: np.ndarray) -> np.ndarray:
     """(N, C, H, W) float32, 0 to 255: pictures after a codec."""
-    from fpray.training.rate_distortion import load_codec, measure as ask
+    from fpray.training.rate_distortion import load_codec
+    from fpray.training.rate_distortion import measure as ask
 
     return ask(load_codec(folder), pixels).reconstructions
 
@@ -374,7 +376,8 @@ def bitstream(context: Context, pixels: np.ndarray) -> dict[str, Any] | None:
     import torch
 
     from fpray.data.images import to_float
-    from fpray.training.rate_distortion import load_codec, measure as ask
+    from fpray.training.rate_distortion import load_codec
+    from fpray.training.rate_distortion import measure as ask
 
     network = load_codec(context.inputs[name])
     estimated = ask(network, pixels).bits / 8
