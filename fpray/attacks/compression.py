@@ -91,13 +91,26 @@ def psnr_score(mse: np.ndarray) -> np.ndarray:
     return np.asarray(10 * np.log10(255**2 / np.maximum(_values(mse=mse)[0], LEAST_MSE)))
 
 
-def calibrated_score(loss: np.ndarray, reference_loss: np.ndarray) -> np.ndarray:
+def calibrated_score(loss: np.ndarray, reference_loss: np.ndarray, *, population_loss: np.ndarray | None = None,
+                     population_reference_loss: np.ndarray | None = None) -> np.ndarray:
     """How much better the victim does on a picture than a reference codec of its lambda: (N,), in units of loss.
 
-    The difference by which GAN-Leaks calibrates its distances (Chen et al. 2020): difficulty cancels.
+    The difference by which GAN-Leaks calibrates its distances (Chen et al. 2020): difficulty cancels, as far as it costs
+    both codecs alike. Where a unit of difficulty costs the reference 5 % more, a standard deviation of difficulty
+    between the sides looks like a leak. A population that neither codec saw shows the two scales, and the reference's
+    loss is brought to the victim's mean and standard deviation on it before the difference is taken.
+
+    Args:
+        loss, reference_loss: (N,) of the victim and the reference.
+        population_loss, population_reference_loss: (Z,) likewise on the population; both or neither (optional).
     """
     own, reference = _values(loss=loss, reference_loss=reference_loss)
-    return reference - own
+    if population_loss is None or population_reference_loss is None:
+        return reference - own
+    others, theirs = _values(population_loss=population_loss, population_reference_loss=population_reference_loss)
+    # a ratio of deviations, not a regression: both losses have an error, which would flatten a regression's slope
+    scale = others.std() / theirs.std() if others.std() > 0 and theirs.std() > 0 else 1.0
+    return np.asarray(others.mean() + scale * (reference - theirs.mean()) - own)
 
 
 def png_score(loss: np.ndarray, png: np.ndarray, population_loss: np.ndarray, population_png: np.ndarray) -> np.ndarray:

@@ -49,6 +49,7 @@ class Attack:
     - `png`, `jpeg`: (N,) bits a pixel of the query pictures' own files
     - `shadow_losses`: (K, N) of codecs that never saw the queries
     - `population_loss`, `population_png`, `population_jpeg`: (Z,) of reference people's pictures
+    - `population_reference_loss`: (Z,) optional, of the reference codec on people that it did not see
     - `population_shadow_losses`: (K, Z); `population_out`: (K, Z) bool, shadow k was not trained on that person
     """
 

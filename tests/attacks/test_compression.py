@@ -157,6 +157,33 @@ def test_difficulty_alone_fools_the_plain_score_and_not_the_calibrated() -> None
     assert all(missed <= stats.binom.ppf(0.999, 100, 0.05) for missed in outside.values())
 
 
+@pytest.mark.parametrize('harder', [-1.0, 1.0])
+def test_a_population_brings_a_reference_of_another_scale_to_the_victims(harder: float) -> None:
+    plain, scaled = 0, 0
+    for seed in range(60):
+        given, rng = world(seed, harder=harder), np.random.default_rng(seed + 1000)
+        given['reference_loss'] *= 1.1  # difficulty costs the reference more
+        theirs = 1.1 * (given['population_loss'] + 0.4 + rng.normal(0, 0.1, len(given['population_loss'])))
+        for known in ({}, {'population_loss': given['population_loss'], 'population_reference_loss': theirs}):
+            values = compression.calibrated_score(given['loss'], given['reference_loss'], **known)
+            rate = auc_clustered(values, given['member'], given['person'])
+            outside = not rate.lower <= 0.5 <= rate.upper
+            plain, scaled = plain + (not known and outside), scaled + (bool(known) and outside)
+    print(f'of 60 worlds without a leak, 0.5 outside the interval: plain difference {plain}, scaled {scaled}')
+    assert plain > 30 and scaled <= stats.binom.ppf(0.999, 60, 0.05)
+
+
+def test_scaling_is_the_populations_mean_and_deviation() -> None:
+    own, reference = np.array([1.0, 5.0]), np.array([20.0, 40.0])
+    others = np.array([2.0, 4.0])  # mean 3, deviation 1; the reference's: 30 and 10
+    scaled = compression.calibrated_score(own, reference, population_loss=others,
+                                          population_reference_loss=np.array([20.0, 40.0]))
+    np.testing.assert_allclose(scaled, [2 - 1, 4 - 5])
+    flat = compression.calibrated_score(own, reference, population_loss=np.ones(2), population_reference_loss=np.ones(2))
+    np.testing.assert_allclose(flat, reference - own)
+    assert load_attack('calibrated').needs == ('loss', 'reference_loss')
+
+
 def test_size_under_png_takes_most_of_the_difficulty_out() -> None:
     given = world(11, leak=0.4)
     assert auc(score('calibrated-png', given), given['member']) > auc(score('rate-distortion', given), given['member']) + 0.1
