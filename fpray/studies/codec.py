@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from fpray.errors import UserError
 from fpray.store import Stage
@@ -17,6 +17,8 @@ from fpray.studies.codec_config import CodecAuditConfig
 from fpray.studies.config import SearchConfig
 from fpray.studies.plan import COORDINATOR, WORKER, Plan, add_pictures, begin, in_process
 from fpray.studies.steps import PeopleConfig, derive_seed
+
+Family = Literal['scale', 'mean-scale']
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class CodecTarget:
     """The group that it was trained on; the placebo's is not the positives: it is asked about people it never saw."""
     people: int | None
     """People it was trained on, the first of the group; None: an owner's, whom nobody counts."""
-    family: str = ''
+    family: Family = 'mean-scale'
     defence: str = ''
     deal: int = 0
     """Which deal of members and non-members it belongs to: 0 is the audit's own, further ones are other victims."""
@@ -116,8 +118,10 @@ class _Layout:
             self.people[deal] = self.laid.add('people' if not deal else f'people/{deal}', codec_steps.people, {
                 'people': split, 'deal': deal}, {'pictures': self.pictures}, 0.1)
         asked = self.laid.add('asked', codec_steps.asked, {'goals': self.goals}, self.splits(), 0.1)
-        self.references = {f'{family}-{lmbda:g}': self.codec(f'reference/{family}-{lmbda:g}', lmbda, family, 'reference')
-                           for family, lmbda in dict.fromkeys((goal.family, goal.lmbda) for goal in self.goals)}
+        self.references = {
+            f'{family}-{lmbda:g}': self.codec(f'reference/{family}-{lmbda:g}', lmbda, family, 'reference',
+                                              half=codec_steps.REFERENCE)
+            for family, lmbda in dict.fromkeys((goal.family, goal.lmbda) for goal in self.goals)}
         self.shadows = [self.codec(f'shadow/{i}', config.victim.primary, config.codec.codec.family, 'reference', half=i)
                         for i in range(config.shadow.count)]
         samples, choices = self.twins()
@@ -153,16 +157,16 @@ class _Layout:
 
     # Codecs
 
-    def codec(self, name: str, lmbda: float, family: str, group: str, people: int | None = None, *, half: int | None = None,
-              change: Mapping[str, Any] | None = None, inputs: Mapping[str, Stage] | None = None, deal: int = 0,
-              trainer: bool = False) -> Stage:
-        """One codec's training."""
+    def codec(self, name: str, lmbda: float, family: Family, group: str, people: int | None = None, *,
+              half: int | None = None, change: Any = None,
+              inputs: Mapping[str, Stage] | None = None, deal: int = 0, trainer: bool = False) -> Stage:
+        """One codec's training; `half`: on one half of the group's people alone, see `codec_tasks.half_of`."""
         config = self.config
         train = replace(config.codec, lmbda=lmbda, codec=replace(config.codec.codec, family=family))
         loop = config.loop
         return self.laid.add(name, codec_steps.codec, {
             'train': train, 'loop': loop, 'group': group, 'people': people, 'half': half, 'trainer': trainer,
-            'seed': self.seed('codec', name), **(change or {})},
+            'change': change, 'seed': self.seed('codec', name)},
             {'pictures': self.pictures, 'people': self.people[deal], **(inputs or {})}, 50 if not trainer else 55,
             in_process(loop, trainer))
 
@@ -173,7 +177,7 @@ class _Layout:
                               trainer=goal.role in ('victim', 'lambda'))
         drawn = samples.get((goal.defence, goal.deal))
         return self.codec(f'victim/{goal.name}', goal.lmbda, goal.family, goal.group, goal.people, deal=goal.deal,
-                          change={'defence': goal.defence, 'options': codec_steps.options(goal.defence, self.config.defences)},
+                          change=codec_steps.strength(goal.defence, self.config.defences),
                           inputs={'samples': drawn} if drawn is not None else {})
 
     # The twin
@@ -184,10 +188,9 @@ class _Layout:
         samples, choices = {}, {}
         for deal in self.people:
             if 'stand-in' in names:
-                samples['stand-in', deal] = self.laid.add(
-                    f'stand-in/{deal}', codec_steps.stand_in,
-                    {'people': self.config.defences.stand_in_people, 'data': self.laid.data, 'seed': self.seed('stand-in', str(deal))},
-                    {'pictures': self.pictures}, 10, COORDINATOR)
+                samples['stand-in', deal] = self.laid.add(f'stand-in/{deal}', codec_steps.stand_in, {
+                    'people': self.config.defences.stand_in_people, 'data': self.laid.data,
+                    'seed': self.seed('stand-in', str(deal))}, {'pictures': self.pictures}, 10, COORDINATOR)
             if 'twin' in names:
                 samples['twin', deal] = choices[deal] = self.twin(deal)
         return samples, choices
@@ -196,15 +199,15 @@ class _Layout:
         """Candidate generators on the private pictures, the leak of each by shadows, and the choice among them."""
         config, twin = self.config, self.config.twin
         base = {'pictures': self.pictures, 'people': self.people[deal]}
-        scorer = self.laid.add(f'scorer/{deal}', steps.scorer, {'scorer': twin.scorer, 'seed': self.seed('scorer', str(deal))},
-                               base, 15, in_process(twin.scorer.loop))
+        scorer = self.laid.add(f'scorer/{deal}', steps.scorer, {
+            'scorer': twin.scorer, 'seed': self.seed('scorer', str(deal))}, base, 15, in_process(twin.scorer.loop))
         attacks, samples = {}, {}
         for number, dropout in enumerate(twin.dropouts):
             name = f'{deal}-{number}'
             gan = replace(twin.gan, discriminator=replace(twin.gan.discriminator, dropout=dropout))
             victim = self.laid.add(f'gan/{name}', steps.victim, {
                 'gan': gan, 'loop': twin.loop, 'group': 'members', 'people': config.split.headline,
-                'matching': twin.shadow.matching, 'seed': self.seed('gan', name)}, base | {'scorer': scorer}, 80,
+                'measure': twin.shadow.matching.measure, 'seed': self.seed('gan', name)}, base | {'scorer': scorer}, 80,
                 in_process(twin.loop, trainer=True))
             samples[name] = self.laid.add(f'samples/{name}', steps.samples, {
                 'draws': twin.draws, 'seed': self.seed('samples', name)}, {'victim': victim}, 2)
@@ -223,7 +226,8 @@ class _Layout:
             {'samples': samples, 'scorer': scorer}, 0.1)
         shadows = [self.laid.add(f'gan-shadow/{name}-{i}', steps.shadow, {
             'matching': shadow.matching, 'seed': self.seed('gan-shadow', name, str(i)), 'course': 0},
-            {'samples': samples, 'scorer': scorer, 'search': best}, 40, in_process(shadow.loop)) for i in range(shadow.count)]
+            {'samples': samples, 'scorer': scorer, 'search': best}, 40, in_process(shadow.loop))
+            for i in range(shadow.count)]
         return self.laid.add(f'gan-attack/{name}', steps.attack, {
             'victim': name, 'attacks': ('shadow',), 'positives': 'members', 'negatives': 'nonmembers',
             'people': self.config.split.headline, 'course': False},

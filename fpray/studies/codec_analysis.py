@@ -71,7 +71,8 @@ class CodecStudy(MembershipStudy):
             if goal.role not in ('victim', 'lambda'):
                 continue
             rates = {attack: self.units(goal.name, attack, 'mia') for attack in (self.PRIMARY, UNCALIBRATED)}
-            yield {'lmbda': goal.lmbda, 'victim': goal.name, 'primary': goal.name == self.headline, 'sides': self.sides(goal),
+            yield {'lmbda': goal.lmbda, 'victim': goal.name, 'primary': goal.name == self.headline,
+                   'sides': self.sides(goal),
                    **{key: None if table is None else self.auc(table, 'mia')
                       for key, table in zip(('auc', 'auc_uncalibrated'), rates.values(), strict=True)}}
 
@@ -157,8 +158,7 @@ class CodecStudy(MembershipStudy):
     def privacy(self, name: str) -> dict[str, Any] | None:
         """Epsilon and delta by person, where the codec was trained with DP-SGD."""
         folder = self.folders('codec/').get(name)
-        found: dict[str, Any] | None = folder and json.loads((folder / 'trained.json').read_text())['privacy']
-        return found
+        return None if folder is None else json.loads((folder / 'trained.json').read_text())['privacy']
 
     def words_of(self, defence: str) -> str:
         """What the defence does, for who reads the table."""

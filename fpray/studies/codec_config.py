@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from fpray.attacks import CODEC_ATTACKS
 from fpray.data.config import DataConfig, SplitConfig
@@ -25,7 +25,7 @@ class CodecVictimConfig:
     """Trade-offs between rate and distortion that are trained, weight of the MSE on the 0-255 scale."""
     primary: float = 0.01
     """The lambda that gets the controls and the verdict, fixed before any score is seen; an owner's codec: its own."""
-    families: tuple[str, ...] = ()
+    families: tuple[Literal['scale', 'mean-scale'], ...] = ()
     """Further families trained at the same lambdas, beside that of --codec.codec.family: scale (bmshj2018), mean-scale."""
     decompressed: str = ''
     """An owner's codec: folder of decompressed copies, under the names of --data.members and --data.nonmembers."""
@@ -104,8 +104,8 @@ class DefencesConfig:
     """early-stop: share of the images after which the training ends."""
     dropout: float = 0.1
     """regularised: dropout of the transforms' channels."""
-    weight_decay: float = 1e-3
-    """regularised: Adam's weight decay."""
+    weight_decay: float = 0.1
+    """regularised: decay of the kernels, see --codec.weight-decay."""
     private: PrivateConfig = field(default_factory=PrivateConfig)
     """dp-sgd: noise, clipping and sampling by person."""
     stand_in_people: int = 24
@@ -201,9 +201,11 @@ def desk() -> CodecAuditConfig:
         codec=RateDistortionConfig(codec=CodecConfig(n=32, m=48)),
         loop=LoopConfig(images=16_000, batch=16, snapshot_every=1_600),
         victim=CodecVictimConfig(), shadow=ShadowCodecsConfig(count=4),
-        twin=TwinConfig(gan=gan, loop=LoopConfig(images=12_800, batch=16, snapshot_every=3_200), shadow=ShadowConfig(
-            gan=replace(gan, smoothing=0.2), loop=LoopConfig(images=6_400, batch=16, snapshot_every=1_600), count=1, course=0,
-            matching=MatchingConfig(samples=500, splits=5, patience=3)),
+        twin=TwinConfig(
+            gan=gan, loop=LoopConfig(images=12_800, batch=16, snapshot_every=3_200),
+            shadow=ShadowConfig(gan=replace(gan, smoothing=0.2), count=1, course=0,
+                                loop=LoopConfig(images=6_400, batch=16, snapshot_every=1_600),
+                                matching=MatchingConfig(samples=500, splits=5, patience=3)),
             scorer=ScoringConfig(network=ClassifierConfig(scorer=ScorerConfig(widths=(16, 32, 64, 64))),
                                  loop=LoopConfig(images=6_400, batch=32, snapshot_every=0))),
         defences=DefencesConfig())
@@ -221,6 +223,7 @@ def paper() -> CodecAuditConfig:
     base = desk()
     cuda: dict[str, Any] = {'device': 'cuda'}
     loop = LoopConfig(images=1_600_000, batch=8, snapshot_every=80_000, **cuda)
+    gan = architecture(GanConfig(lr_g=2e-4, lr_d=2e-4, generator=GeneratorConfig(noise=256)), 4, 128)
     gan_loop = LoopConfig(images=480_000, batch=32, snapshot_every=19_200, amp='bf16', **cuda)
     return replace(
         base, data=DataConfig(size=256, fingers=8, impressions=5, query_impressions=0),
@@ -228,8 +231,7 @@ def paper() -> CodecAuditConfig:
         codec=RateDistortionConfig(codec=CodecConfig(n=192, m=192), lr=1e-4, aux_lr=1e-3, crop=256), loop=loop,
         victim=CodecVictimConfig(families=('scale',)), shadow=ShadowCodecsConfig(count=8),
         defences=replace(base.defences, victims=3, all_lambdas=True, stand_in_people=50),
-        twin=replace(base.twin, gan=architecture(GanConfig(lr_g=2e-4, lr_d=2e-4, generator=GeneratorConfig(noise=256)), 4, 128),
-                     loop=gan_loop, draws=16_000,
+        twin=replace(base.twin, gan=gan, loop=gan_loop, draws=16_000,
                      scorer=replace(base.twin.scorer, loop=replace(base.twin.scorer.loop, images=192_000, **cuda)),
                      shadow=replace(base.twin.shadow, loop=gan_loop, count=3)))
 

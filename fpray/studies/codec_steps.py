@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping
@@ -21,7 +22,8 @@ from fpray.data.images import contact_sheet, save_png
 from fpray.data.imageset import ImageSet
 from fpray.data.splits import Split, training_rows
 from fpray.defences import load_defence
-from fpray.defences.choose import choose
+from fpray.defences.training import Privately, Regularised, Shorter, unchanged
+from fpray.defences.twin import choose
 from fpray.distributed.score import Scorer, file_of, score
 from fpray.distributed.train import fit
 from fpray.errors import UserError
@@ -41,6 +43,7 @@ SHOWN = 200  # unseen pictures of the rate-distortion figures, at most
 SIDE_BY_SIDE = 4  # pictures that are shown at each lambda
 REAL_FILES = 32  # bitstreams that are really written
 COLUMNS = ('bpp', 'mse', *(f'band_{i}' for i in range(BANDS)))
+REFERENCE = 0  # half of the reference people that reference codecs learn from; half 1 is the population
 OWN_SIDES = ('members', 'nonmembers', 'reference')  # folders of an owner's copies, under one roof
 
 
@@ -81,8 +84,14 @@ def asked(context: Context) -> None:
         target=goal.name) for goal in context.config['goals']]
     table = pd.concat(tables, ignore_index=True)
     table.to_parquet(context.out / 'asked.parquet', index=False)
-    np.save(context.out / 'rows.npy', np.union1d(table['row'].to_numpy(), training_rows(deals[0], 'reference')))
+    np.save(context.out / 'rows.npy', np.union1d(table['row'].to_numpy(), population_rows(deals[0])))
     np.savez(context.out / 'difficulty.npz', **difficulty(everyone, np.load(context.out / 'rows.npy')))
+
+
+def population_rows(split: Split) -> np.ndarray:
+    """Pictures of the reference people whom the reference codecs have not seen: the second half of them."""
+    people = half_of(split.people['reference'], REFERENCE + 1, split.seed)
+    return np.array([row for s in people for f in split.fingers[s] for row in split.trained[f]], np.int64)
 
 
 def difficulty(everyone: ImageSet, rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -94,9 +103,12 @@ def difficulty(everyone: ImageSet, rows: np.ndarray) -> dict[str, np.ndarray]:
 # Training
 
 
-def options(defence: str, config: DefencesConfig) -> dict[str, Any]:
-    """What of the defences' configuration one defence reads, so that no other change trains it again."""
-    return {name: getattr(config, name) for name in load_defence(defence).options}
+def strength(defence: str, config: DefencesConfig) -> Any:
+    """How a defence changes the training, at the configured strength; None where it changes the pictures alone."""
+    strengths = {'early-stop': Shorter(config.stop_at), 'regularised': Regularised(config.dropout, config.weight_decay),
+                 'dp-sgd': Privately(config.private)}
+    change = strengths.get(defence, load_defence(defence).change)
+    return None if change is unchanged else change
 
 
 def stand_in(context: Context) -> None:
@@ -114,9 +126,10 @@ def codec(context: Context) -> None:
     train: RateDistortionConfig = replace(config['train'], codec=replace(
         config['train'].codec, channels=np.load(context.inputs['pictures'] / 'pixels.npy', mmap_mode='r').shape[1]))
     loop: LoopConfig = config['loop']
-    private = None
-    if defence := config.get('defence'):
-        train, loop, private = load_defence(defence).change(train, loop, config['options'])
+    change = config['change']
+    if change is not None:
+        train, loop = change(train, loop)
+    private = getattr(change, 'private', None)
     task = CodecTask(context.place('pictures'), context.place('people'),
                      context.place('samples') if 'samples' in context.inputs else None, config['group'], config['people'],
                      config['half'], train, loop, private, config['seed'])
@@ -238,7 +251,7 @@ class _Answers:
         self.context, self.rows = context, table['row'].to_numpy()
         self.split = read_split(context.inputs['people'])
         everyone = ImageSet.load(context.inputs['pictures'])
-        self.population = training_rows(self.split, 'reference')
+        self.population = population_rows(self.split)
         self.people = everyone.records['subject'].to_numpy().astype(str)[self.population]
         rows, size = np.load(context.inputs['asked'] / 'rows.npy'), np.load(context.inputs['asked'] / 'difficulty.npz')
         self.size = {name: pd.Series(size[name], rows) for name in ('png', 'jpeg')}
@@ -275,6 +288,7 @@ class _Answers:
                 **{name: size.loc[self.rows].to_numpy() for name, size in self.size.items()},
                 'shadow_losses': self.shadow_losses(self.rows),
                 'population_loss': self.of('victim', 'loss', self.population),
+                'population_reference_loss': self.of('reference', 'loss', self.population),
                 **{f'population_{name}': size.loc[self.population].to_numpy() for name, size in self.size.items()},
                 'population_shadow_losses': self.shadow_losses(self.population), 'population_out': self.population_out()}
 
@@ -289,7 +303,8 @@ def attack(context: Context) -> None:
     for name in context.config['attacks']:
         probe = load_attack(name)
         if all(known[need] is not None for need in probe.needs):
-            scores = probe.score(**{need: known[need] for need in probe.needs})
+            asks = inspect.signature(probe.score).parameters
+            scores = probe.score(**{name: known[name] for name in asks if known.get(name) is not None})
             found.append(table.assign(score=scores, attack=name, victim=goal.name, replicate=''))
     pd.concat(found, ignore_index=True).to_parquet(context.out / 'scores.parquet', index=False)
 
@@ -335,21 +350,24 @@ def reconstructed(folder: Path, pixels: np.ndarray) -> np.ndarray:
     return ask(load_codec(folder), pixels).reconstructions
 
 
-def _mean_row(lmbda: float, point: Mapping[str, Any], pixels: np.ndarray, copies: np.ndarray, persons: int) -> dict[str, Any]:
-    several = ms_ssim(pixels, copies)
+def _mean_row(lmbda: float, point: Mapping[str, Any], pixels: np.ndarray, copies: np.ndarray,
+              persons: int) -> dict[str, Any]:
+    several, structure = ms_ssim(pixels, copies), ssim(pixels, copies)
     return {'lmbda': lmbda, **{name: float(np.mean(point[name])) for name in ('bpp', 'mse', 'psnr')},
-            'ssim': float(ssim(pixels, copies).mean()), 'ms_ssim': None if several is None else float(several.mean()),
-            'n': len(pixels), 'n_people': persons}
+            'ssim': _mean(structure), 'ms_ssim': _mean(several), 'n': len(pixels), 'n_people': persons}
+
+
+def _mean(values: np.ndarray | None) -> float | None:
+    return None if values is None else float(values.mean())
 
 
 def fits(points: list[dict[str, Any]]) -> dict[str, Any]:
     """Straight lines through the averages of the clusters (thesis, Fig. 4.10); None with fewer than two lambdas."""
     bpp = [float(np.mean(point['bpp'])) for point in points]
-    found = {}
-    for name in ('psnr', 'mse'):
-        values = [float(np.mean(point[name])) for point in points]
-        slope, intercept = np.polyfit(bpp, values, 1) if len(points) > 1 else (None, None)
-        found[name] = None if slope is None else {'slope': float(slope), 'intercept': float(intercept)}
+    found: dict[str, Any] = {'psnr': None, 'mse': None}
+    for name in found if len(points) > 1 else ():
+        slope, intercept = np.polyfit(bpp, [float(np.mean(point[name])) for point in points], 1)
+        found[name] = {'slope': float(slope), 'intercept': float(intercept)}
     return found
 
 
@@ -363,7 +381,7 @@ def classical(pixels: np.ndarray) -> list[dict[str, Any]]:
             error = (decoded.astype(np.float64) - pixels) ** 2
             rows.append({'setting': str(setting), 'bpp': float(bits.mean() / np.prod(pixels.shape[2:])),
                          'mse': float(error.mean()), 'psnr': float(psnr(pixels, decoded).mean()),
-                         'ssim': float(ssim(pixels, decoded).mean())})
+                         'ssim': _mean(ssim(pixels, decoded))})
         found.append({'codec': name, 'points': rows})
     return found
 

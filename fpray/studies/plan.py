@@ -77,7 +77,8 @@ def begin(config: Any, others: Mapping[str, str], cache: str | None) -> Plan:
     """
     paths = {**{name: getattr(config.data, name) for name in PEOPLES}, **others}
     folders = {name: path for name, path in paths.items() if path}
-    prints = {name: _file_hash(path) if path.endswith('.npy') else fingerprint(path, cache) for name, path in folders.items()}
+    prints = {name: _file_hash(path) if path.endswith('.npy') else fingerprint(path, cache)
+              for name, path in folders.items()}
     seed = config.seed
     if seed is None:
         people = {name: value for name, value in prints.items() if name in PEOPLES}  # a second release: the same draws

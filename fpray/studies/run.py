@@ -28,7 +28,7 @@ from fpray.models.config import estimate
 from fpray.reports.html import render, write_figures
 from fpray.reports.results import write_results
 from fpray.store import Event, Store
-from fpray.studies.audit import Plan, plan
+from fpray.studies.audit import plan
 from fpray.studies.config import (
     AuditConfig,
     ReportSettings,
@@ -37,6 +37,7 @@ from fpray.studies.config import (
     for_pictures,
     with_absolute_paths,
 )
+from fpray.studies.plan import Plan
 from fpray.studies.steps import learning_people
 from fpray.tracking import Tracker
 

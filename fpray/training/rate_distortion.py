@@ -224,7 +224,8 @@ def load_codec(folder: Path | str) -> Codec:
         codec = build_codec(CodecConfig(**json.loads((folder / CONFIG).read_text(encoding='utf-8'))))
         codec.load_state_dict(torch.load(folder / WEIGHTS_FILE, map_location='cpu', weights_only=True))
     except FileNotFoundError as fault:
-        raise UserError(f'{folder} holds no codec: {fault.filename} is missing', 'name a folder of a trained codec') from None
+        raise UserError(f'{folder} holds no codec: {fault.filename} is missing',
+                        'name a folder of a trained codec') from None
     except UserError:
         raise
     except Exception as fault:  # torch and json name a dozen kinds for a damaged file
