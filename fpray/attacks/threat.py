@@ -91,4 +91,3 @@ NEAREST_CALIBRATED = ThreatModel(
     box='black',
     source=f'{GAN_LEAKS}, full black-box generator with attack calibration',
 )
-THREATS = {threat.name: threat for threat in (SHADOW, WHITE_BOX, NEAREST, NEAREST_CALIBRATED)}
