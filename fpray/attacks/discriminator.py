@@ -39,18 +39,6 @@ def white_box_score(own_output: np.ndarray) -> np.ndarray:
     return _checked([own_output])[0]
 
 
-def agreement(outputs: Sequence[np.ndarray]) -> np.ndarray:
-    """(K, K) Spearman rank correlations between K shadows: how far they rank the same pictures alike.
-
-    A shadow that gives every picture one value agrees with none (0). Args, errors: as `shadow_scores`.
-    """
-    ranks = np.stack([rank_average([one]) for one in _checked(outputs)])
-    centred = ranks - ranks.mean(axis=1, keepdims=True)
-    norms = np.linalg.norm(centred, axis=1, keepdims=True)
-    unit = np.divide(centred, norms, out=np.zeros_like(centred), where=norms > 0)
-    return np.asarray(unit @ unit.T)
-
-
 def load_discriminator(
     config: Path | str, weights: Path | str, batch: int = 64, threads: int = 1
 ) -> Callable[[np.ndarray], np.ndarray]:

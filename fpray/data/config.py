@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from fpray.data import LAYOUTS
 from fpray.errors import UserError
+from fpray.errors import whole as _whole
 
 RESIZE = ('none', 'pad', 'crop')
 PATTERN_GROUPS = ('subject', 'finger', 'impression')
@@ -126,11 +127,3 @@ class SplitConfig:
         _whole('--split.nonmembers', self.nonmembers, 1)
         for name in ('scoring', 'placebo', 'rehearsal', 'reference'):
             _whole(f'--split.{name}', getattr(self, name), 0)
-
-
-def _whole(flag: str, value: int, low: int, high: int | None = None) -> None:
-    """Refuse what is no whole number from low to high; a configuration file can hold anything."""
-    span = f'from {low}' if high is None else f'from {low} to {high}'
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if not whole or value < low or (high is not None and value > high):
-        raise UserError(f'{flag} {value}: out of range', f'give a whole number {span}')

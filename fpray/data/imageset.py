@@ -234,12 +234,28 @@ def read_folder(root: Path | str, config: DataConfig, into: Path | None = None,
             skip_bad), several sizes without a rule, gray mixed with colour, pictures all identical, one
             impression twice.
     """
+    return _read(_fitting(root, config), config, config.layout, into, progress)
+
+
+def list_folder(root: Path | str, config: DataConfig) -> pd.DataFrame:
+    """What a folder's names alone say, no picture opened: subject, identity, impression, position, altered, path.
+
+    Raises:
+        UserError: a missing or empty folder, a name that does not fit.
+    """
+    return pd.DataFrame([(place.subject, place.identity, place.impression, place.position, place.altered, path)
+                         for path, place in _fitting(root, config).places.items()],
+                        columns=['subject', 'identity', 'impression', 'position', 'altered', 'path'])
+
+
+def _fitting(root: Path | str, config: DataConfig) -> Found:
+    """A folder's listing, where every name fits the layout."""
     found = find(root, load_layout(config.layout, config.pattern))
     if found.misfits:
         more = f' (and {len(found.misfits) - 1:,} more)' if len(found.misfits) > 1 else ''
         raise UserError(f'the name of picture {found.misfits[0]!r}{more} does not fit layout {config.layout}',
                         'rename or remove it, or choose another --data.layout')
-    return _read(found, config, config.layout, into, progress)
+    return found
 
 
 def read_samples(root: Path | str, config: DataConfig, into: Path | None = None,

@@ -21,8 +21,7 @@ from fpray.data.imageset import duplicates
 from fpray.errors import UserError
 
 GROUPS = ('members', 'nonmembers', 'scoring', 'placebo', 'rehearsal_in', 'rehearsal_out', 'reference')
-# What an attack is to tell in each contrast.
-LABELS = {'mia': 'is_member', 'iia': 'is_member_identity', 'memorisation': 'is_member'}
+CONTRASTS = ('mia', 'iia', 'memorisation')
 # In the order in which people are given out. A rehearsal has two sides: one alone is of no use.
 _LEARNING = (('scoring',), ('placebo',), ('rehearsal_in', 'rehearsal_out'), ('reference',))
 
@@ -359,7 +358,7 @@ def training_rows(split: Split, group: str, people: int | None = None) -> np.nda
 
 def query(split: Split, records: pd.DataFrame, contrast: str, positives: str = 'members',
           negatives: str = 'nonmembers', people: int | None = None,
-          negative_people: int | None = None) -> pd.DataFrame:
+          negative_people: int | None = None, pictures: int = 0) -> pd.DataFrame:
     """The pictures that an attack is asked about, with what is to be told about them.
 
     Contrasts: 'mia', trained pictures against unseen people; 'iia', unseen impressions of trained people
@@ -375,18 +374,21 @@ def query(split: Split, records: pd.DataFrame, contrast: str, positives: str = '
         negatives: group of unseen people; not read in the memorisation contrast.
         people: number of trained people, the first of the group; None: all.
         negative_people: number of unseen people; None: all.
+        pictures: query pictures, half of them on each side: whole people and whole fingers first, so that both
+            sides stay alike in pictures a finger. Where a side has fewer, both have as many as that one (the
+            MIA's are promised by `check_queries`). 0: all that there are.
 
     Returns:
         One row a picture: row (in the set), image_id, subject, identity, is_member (this picture was trained
             on),
-        is_member_identity, is_member_subject, altered, contrast. `LABELS[contrast]` names the column to be
-        told.
+        is_member_identity, is_member_subject, altered, contrast. Which of these is to be told in a contrast,
+            `fpray.metrics.membership.LABELS` says.
 
     Raises:
         UserError: a group is empty, or there are no unseen impressions.
     """
-    if contrast not in LABELS:
-        raise ValueError(f'unknown contrast {contrast!r}, known: {", ".join(LABELS)}')
+    if contrast not in CONTRASTS:
+        raise ValueError(f'unknown contrast {contrast!r}, known: {", ".join(CONTRASTS)}')
     for group in [positives] if contrast == 'memorisation' else [positives, negatives]:
         if not split.people[group]:
             raise UserError(f'the split has no people in group {group}',
@@ -407,13 +409,60 @@ def query(split: Split, records: pd.DataFrame, contrast: str, positives: str = '
         others = [i for s in _first(split, negatives, negative_people) for i in split.fingers[s]]
         source = split.trained if contrast == 'mia' else split.unseen
         sides = [(_rows(source, identities), contrast == 'mia', True), (_rows(source, others), False, False)]
+    most = min(len(rows) for rows, _, _ in sides)
     parts = []
-    for rows, picture, person in sides:
+    for drawn, picture, person in sides:
+        rows = drawn[:min(pictures // 2, most)] if pictures else drawn
         part = records.iloc[rows][['image_id', 'subject', 'identity']].reset_index(drop=True)
         part.insert(0, 'row', rows)
         parts.append(part.assign(is_member=picture, is_member_identity=person, is_member_subject=person,
                                  altered=split.altered and contrast == 'iia', contrast=contrast))
     return pd.concat(parts, ignore_index=True)
+
+
+def check_queries(split: Split, people: int, pictures: int) -> None:
+    """Refuse more query pictures of the MIA contrast than the two sides can give in equal halves.
+
+    Args:
+        split: the split.
+        people: members asked about, the first ones.
+        pictures: as in `query`.
+
+    Raises:
+        UserError: a side has too few pictures.
+    """
+    have = {group: len(training_rows(split, group, number))
+            for group, number in (('members', people), ('nonmembers', None))}
+    least = min(have, key=lambda group: have[group])
+    if pictures // 2 > have[least]:
+        raise UserError(f'--query.pictures {pictures:,} for {people:,} people: {pictures // 2:,} must be of {least}, '
+                        f'who have {have[least]:,} drawn', f'ask about at most {2 * have[least]:,}, or give more people')
+
+
+def real_rows(split: Split, people: int, pictures: int) -> np.ndarray:
+    """Rows of a reference of real pictures: everything drawn of the first non-members, whole people first.
+
+    Altered versions are no real pictures and are left out.
+
+    Args:
+        split: the split.
+        people: non-members to take the pictures from, the first ones.
+        pictures: how many to take.
+
+    Returns:
+        (pictures,) int64.
+
+    Raises:
+        UserError: these people have fewer.
+    """
+    identities = [i for subject in split.people['nonmembers'][:people] for i in split.fingers[subject]]
+    unseen = {} if split.altered else split.unseen
+    rows = [row for i in identities for row in (*split.trained[i], *unseen.get(i, ()))]
+    there = min(people, len(split.people['nonmembers']))
+    if there < people or len(rows) < pictures:
+        raise UserError(f'--query.real {people} {pictures}: the first {there} non-members have {len(rows):,} pictures',
+                        f'use --query.real {there} {min(pictures, len(rows))}, or give a larger set')
+    return np.array(rows[:pictures], dtype=np.int64)
 
 
 def _rows(drawn: dict[str, list[int]], identities: list[str], number: int | None = None) -> list[int]:

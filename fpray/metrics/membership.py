@@ -21,7 +21,7 @@ from fpray.metrics.rate import Interval, Rate
 if TYPE_CHECKING:
     import pandas as pd
 
-# The column that is the positive side of each contrast.
+# The column that is the positive side of each contrast: what an attack is to tell in it.
 LABELS = {'mia': 'is_member', 'iia': 'is_member_subject', 'memorisation': 'is_member'}
 BOOTSTRAPS = 1_000
 VICTIMS = 3  # that words about more than one model file need

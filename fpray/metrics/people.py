@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from fpray.metrics.rate import Interval, Rate
+from fpray.metrics.rate import Rate
 
 Array = npt.NDArray[np.float64]
 PERMUTATIONS = 4_999  # the smallest p is 1 in 5,000: below 0.01 after Holm over some fifty entries
@@ -280,32 +280,3 @@ def smallest_detectable(
     if 0.5 + shift >= 1:
         return Rate(None, (None, None), 0.5, n, len(data.names), note='not even a perfect attack would show')
     return Rate(float(0.5 + shift), (None, None), 0.5, n, len(data.names), note=note)
-
-
-def intraclass_correlation(values: npt.ArrayLike, person: npt.ArrayLike, level: float = 0.95) -> Rate:
-    """Intra-class correlation of `values` (n,) within `person` (n,), by one-way analysis of variance, ICC(1).
-
-    With unequal numbers of pictures n0 = (n - sum n_i^2 / n) / (people - 1). The interval is Searle's (1971),
-    from
-    the F ratio: exact for equal numbers and normal values. Give one side at a time: a leak is no likeness.
-
-    Returns:
-        Rate with chance 0; the estimate is None where nobody has two pictures, there are under two people, or
-        all values are equal.
-    """
-    x = np.asarray(values, np.float64)
-    _, code, size = np.unique(np.asarray(person).astype(str), return_inverse=True, return_counts=True)
-    n, k = len(x), len(size)
-    nothing: Interval = (None, None)
-    if k < 2 or n == k or np.ptp(x) == 0:
-        return Rate(None, nothing, 0.0, n, k, note='needs two people and a person with two pictures')
-    mean = np.bincount(code, x) / size
-    between = float((size * (mean - x.mean()) ** 2).sum() / (k - 1))
-    within = float(((x - mean[code]) ** 2).sum() / (n - k))
-    n0 = (n - (size**2).sum() / n) / (k - 1)
-    if within == 0:
-        return Rate(1.0, (None, 1.0), 0.0, n, k, note='no spread within a person')
-    ratio = between / within
-    low, high = ratio / stats.f.ppf(((1 + level) / 2, (1 - level) / 2), k - 1, n - k)
-    values_at = [float((f - 1) / (f - 1 + n0)) for f in (ratio, low, high)]
-    return Rate(values_at[0], (values_at[1], values_at[2]), 0.0, n, k)

@@ -17,9 +17,8 @@ def verdict(
     drawn_by_us: bool,
     randomised_by_owner: bool = False,
     missing_controls: Sequence[str] = (),
-    warnings: Sequence[str] = (),
 ) -> str:
-    """Exactly one of three verdicts, with its uncertainty; warnings follow as sentences of their own.
+    """Exactly one of three verdicts, with its uncertainty.
 
     Found: the primary endpoint's lower bound is above 0.5 and the lower bound of attack minus placebo is
     above 0.
@@ -36,24 +35,8 @@ def verdict(
         drawn_by_us: the product itself drew membership, by person, at random.
         randomised_by_owner: the owner states that the draw was random.
         missing_controls: names of controls that could not be had.
-        warnings: sentences of the other controls, such as `pictures.warnings`.
     """
-    return ' '.join([_sentence(
-        primary, minus_placebo, positive_control, detectable, n_people, drawn_by_us or randomised_by_owner,
-        list(missing_controls),
-    ), *(f'Warning: {w.rstrip(".")}.' for w in warnings)])  # fmt: skip
-
-
-def _sentence(
-    primary: Rate,
-    minus_placebo: Rate | None,
-    positive_control: Rate | None,
-    detectable: Rate,
-    n_people: tuple[int, int],
-    randomised: bool,
-    missing: list[str],
-) -> str:
-    numbers = _numbers(primary)
+    numbers, missing = _numbers(primary), list(missing_controls)
     if min(n_people) < FEWEST:
         few = f'{n_people[0]} members and {n_people[1]} non-members, fewer than {FEWEST} a side'
         return f'Cannot say, because there are too few people: {few} ({numbers}).'
@@ -68,6 +51,7 @@ def _sentence(
         why = primary.note or 'it could not be measured'
         return f'Cannot say, because the primary endpoint has no interval: {why}.'
     if primary.lower > 0.5 and minus_placebo.lower > 0:
+        randomised = drawn_by_us or randomised_by_owner
         unclear = 'leak or capture difference; this audit cannot separate them'
         return f'Found: {"a leak of membership" if randomised else unclear} ({numbers}).'
     if detectable.estimate is None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fpray.errors import UserError
+from fpray.errors import share as _share
+from fpray.errors import whole as _whole
 
 Norm = Literal['batch', 'group', 'none']
 MAX_GROUPS = 8  # groups of a GroupNorm, fewer where the channels do not divide
@@ -315,6 +317,22 @@ def estimate(
     return Estimate(weights_g, weights_d, total)
 
 
+def scorer_memory(config: ScorerConfig, batch: int) -> int:
+    """Bytes that the scoring network takes: weights, gradients and AdamW's two moments, and the maps of a batch.
+
+    Each block keeps the maps of its convolution and of its normalisation (ReLU works in place), float32. InceptionV3 is
+    not trained: its weights alone, and 30 MB a picture, about.
+    """
+    if config.backbone == 'inception-v3':
+        return 4 * parameters(config) + batch * 30_000_000
+    height, width = config.image
+    maps = config.channels * height * width
+    for channels in config.widths:
+        height, width = _ceil(height, 2), _ceil(width, 2)
+        maps += 2 * channels * height * width
+    return 16 * parameters(config) + 4 * batch * maps
+
+
 def _generator_plan(config: GeneratorConfig) -> tuple[list[int], list[bool], Norm]:
     """Kernel of each convolution after the dense layer, whether it doubles the side, the norm of all but the last."""
     if config.family == 'thesis':
@@ -389,14 +407,3 @@ def _picture(name: str, image: tuple[int, ...], channels: int) -> None:
 def _widths(name: str, widths: tuple[int, ...]) -> None:
     if not widths or not all(isinstance(width, int) and width > 0 for width in widths):
         raise UserError(f'{name}.widths {widths}', 'give at least one whole number of channels above 0')
-
-
-def _whole(name: str, value: int, low: int, high: int | None = None) -> None:
-    if not isinstance(value, int) or value < low or (high is not None and value > high):
-        span = f'at least {low}' if high is None else f'from {low} to {high}'
-        raise UserError(f'{name} {value}', f'give a whole number, {span}')
-
-
-def _share(name: str, value: float) -> None:
-    if not 0 <= value < 1:
-        raise UserError(f'{name} {value}', 'give a number from 0 to below 1')

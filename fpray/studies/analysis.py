@@ -71,8 +71,10 @@ class GeneratorStudy(MembershipStudy):
         assert own is not None
         rows = [{'rule': 'matched IS', 'images_seen': shadow['stopped_at'], 'auc': self.auc(own, 'mia'),
                  'optimistic': False}]
-        for name, rule in (('first', 'first'), ('last', 'last'), ('nearest Frechet', 'nearest_frechet')):
-            goal = shadow['rules'][rule]
+        for name, rule in (('first', 'first'), ('first crossing', 'first_crossing'), ('last', 'last'),
+                           ('nearest Frechet', 'nearest_frechet')):
+            if (goal := shadow['rules'].get(rule)) is None:  # no evaluation came within the band
+                continue
             at = min(along, key=partial(_distance, goal))
             rows.append({'rule': name, 'images_seen': at, 'auc': along[at], 'optimistic': False})
         best = max(along, key=lambda images: along[images].estimate or 0)

@@ -90,7 +90,8 @@ def _lay(laid: Plan) -> None:
     attacks = {goal.name: _attack(laid, goal, headline, victims, samples, shadows, base) for goal in goals}
     quality = laid.add('quality', steps.quality, {
         'measure': config.shadow.matching.measure, 'headline': None if config.owner else config.split.headline,
-        'sizes': {goal.name: goal.people or 0 for goal in goals}, 'seed': derive_seed(seed, 'quality')},
+        'sizes': {goal.name: goal.people or 0 for goal in goals}, 'seed': derive_seed(seed, 'quality'),
+        **({'real': config.query.real} if config.query.real[0] and not config.owner else {})},
         base | {'scorer': scorer} | {f'samples/{name}': stage for name, stage in samples.items()}, 10)
     laid.add('numbers', numbers, {
         'seed': seed, 'headline': headline, 'owner': config.owner, 'random_draw': config.victim.random_draw,
@@ -141,6 +142,8 @@ def _attack(laid: Plan, goal: Target, headline: str, victims: Mapping[str, Stage
     asked_about = goal.people if goal.positives == 'members' else None
     if goal.name == 'placebo':  # about the people of the headline, none of whom it saw
         asked_about = None if config.owner else config.split.headline
+    pictures = config.asked(goal.people if goal.group == 'members' and goal.people else config.split.headline)
     return laid.add(f'attack/{goal.name}', steps.attack, {
         'victim': goal.name, 'attacks': config.attacks, 'positives': goal.positives, 'negatives': goal.negatives,
-        'people': asked_about, 'course': goal.name == headline}, inputs, 10, COORDINATOR)
+        'people': asked_about, 'course': goal.name == headline, **({'pictures': pictures} if pictures else {})},
+        inputs, 10, COORDINATOR)

@@ -20,11 +20,12 @@ from fpray import __version__
 from fpray.attacks.black_box import CallableGenerator
 from fpray.data.images import contact_sheet, save_png
 from fpray.data.imageset import ImageSet
-from fpray.data.splits import LABELS
+from fpray.data.splits import training_rows
 from fpray.distributed.cluster import connect, cpus, in_job, require_absolute
 from fpray.distributed.plan import describe, run_plan
 from fpray.errors import UserError
-from fpray.models.config import estimate
+from fpray.metrics.membership import LABELS
+from fpray.models.config import estimate, parameters, scorer_memory
 from fpray.reports.html import render, write_figures
 from fpray.reports.results import write_results
 from fpray.store import Event, Store
@@ -38,7 +39,7 @@ from fpray.studies.config import (
     with_absolute_paths,
 )
 from fpray.studies.plan import Plan
-from fpray.studies.steps import learning_people
+from fpray.studies.steps import foreseen, queries
 from fpray.tracking import Tracker
 
 TITLE = 'What does this fingerprint generator give away about the people it was trained on?'
@@ -76,35 +77,73 @@ def prepare(config: AuditConfig, settings: Settings) -> tuple[Plan, Settings]:
 
 
 def dry_run(laid: Plan, settings: Settings) -> str:
-    """The plan in words: configuration, stages with their keys and whether they are done, people, networks."""
-    config, store = laid.config, Store(settings.store)
-    rows = describe([laid.numbers], store)
-    lines = ['configuration', json.dumps(asdict(config), indent=1), '', f'seed {laid.seed}, store {settings.store}', '',
-             f'stages ({sum(row["done"] for row in rows)} of {len(rows)} done)']
-    lines += [f'  {"done" if row["done"] else "to do":5}  {row["key"]}  {row["name"]}' for row in rows]
-    split = config.split
-    lines += ['', 'people a group']
-    groups = {'members, the largest size': 'given' if config.owner else max(split.sizes),
-              'nonmembers': 'given' if config.owner else split.nonmembers, 'scoring network': split.scoring,
-              'placebo': split.placebo, 'rehearsal, in and out each': split.rehearsal, 'reference': split.reference}
-    lines += [f'  {name}: {count}' for name, count in groups.items()]
-    if not (config.data.root or config.owner):
-        people = max(split.sizes) + split.nonmembers + learning_people(split)
-        fingers, impressions = config.data.fingers, config.data.impressions + config.data.query_impressions
-        lines.append(f'  pictures to draw: {people} people x {fingers} fingers x {impressions} impressions = '
-                     f'{people * fingers * impressions:,} of {config.data.size} x {config.data.size} px')
-    if not config.owner:
-        lines += [f'  training pictures of {size} people: {size} x fingers x {config.data.impressions}'
-                  for size in split.sizes]
-    lines += ['', 'networks']
+    """The plan in words: configuration, stages with their keys and whether they are done, people, queries, networks.
+
+    Raises:
+        UserError: the names of the pictures alone show that the set cannot be divided as asked.
+    """
+    config, rows = laid.config, describe([laid.numbers], Store(settings.store))
+    stages = [f'  {"done" if row["done"] else "to do":5}  {row["key"]}  {row["name"]}' for row in rows]
+    return '\n'.join([
+        'configuration', json.dumps(asdict(config), indent=1), '', f'seed {laid.seed}, store {settings.store}', '',
+        f'stages ({sum(row["done"] for row in rows)} of {len(rows)} done)', *stages, '', *_people_lines(laid), '',
+        'networks', *_network_lines(config)])
+
+
+def _people_lines(laid: Plan) -> list[str]:
+    """Who is in which group and what is asked about, from names alone."""
+    config = laid.config
+    records, split = foreseen(config, laid.folders, laid.seed)
+    made, originals = not laid.folders, records[~records['altered']]
+    lines = ['people a group' + ('' if made else ', by names alone: copies and unreadable files are known after reading'),
+             f'  {"to draw" if made else "the folders hold"}: {len(originals):,} pictures, '
+             f'{originals["subject"].nunique():,} people, {originals["identity"].nunique():,} fingers'
+             + (f', {config.data.size} x {config.data.size} px' if made else '')]
+    for group, people in split.people.items():
+        source = ' (other people)' if group in split.borrowed else ''
+        lines.append(f'  {group}: {len(people):,} people, {len(training_rows(split, group)):,} pictures{source}')
+        if group in split.missing:
+            lines[-1] = f'  {group}: from {"other people, too few" if config.data.reference else "the stand-in"}'
+    lines += ['', 'training pictures and query sets, trained or known people against the others']
+    for size in [None] if config.owner else config.split.sizes:
+        who = f'{size or len(split.people["members"]):,} people'
+        asked = queries(split, records, 'members', 'nonmembers', size, config.asked(size or 0))
+        lines.append(f'  {who}: {len(training_rows(split, "members", size)):,} pictures to train on; '
+                     + '; '.join(_sides(contrast, asked[asked['contrast'] == contrast])
+                                 for contrast in asked['contrast'].unique()))
+    people, pictures = config.query.real
+    if people and not config.owner:
+        lines.append(f'  real images of Table 4.1: {pictures:,} pictures of {people:,} people')
+    return lines
+
+
+def _sides(contrast: str, asked: Any) -> str:
+    """'mia 72 pictures of 12 people against 288 of 48'."""
+    label = asked[LABELS[contrast]].to_numpy(bool)
+    inside, outside = (asked[side] for side in (label, ~label))
+    return (f'{contrast} {len(inside):,} pictures of {inside["subject"].nunique():,} people against '
+            f'{len(outside):,} of {outside["subject"].nunique():,}')
+
+
+def _network_lines(config: AuditConfig) -> list[str]:
+    """Parameters and memory of each network."""
+    known = config.data.resize != 'none' or not (config.data.root or config.owner)
+    side, lines = (config.data.size, config.data.size), []
     for name, gan, loop in (('victim', config.victim.gan, config.victim.loop),
                             ('shadow, before the search', config.shadow.gan, config.shadow.loop)):
-        if gan.generator.family == 'scaled' and (config.data.resize != 'none' or not config.data.root):
-            gan = for_pictures(gan, (config.data.size, config.data.size), 1)
+        if gan.generator.family == 'scaled' and known:
+            gan = for_pictures(gan, side, 1)
         found = estimate(gan.generator, gan.discriminator, loop.batch // loop.workers, bool(gan.ema))
-        lines.append(f'  {name}: generator {found.generator:,} parameters, discriminator {found.discriminator:,}, about '
-                     f'{found.memory_bytes / 2**20:,.0f} MiB a worker beside the libraries\' 300')
-    return '\n'.join(lines)
+        lines.append(f'  {name}: generator {found.generator:,} parameters, discriminator {found.discriminator:,}, '
+                     f'{_memory(found.memory_bytes, gan.generator.image)}')
+    scorer = config.scorer.network.scorer
+    scorer = replace(scorer, image=side) if known and scorer.backbone == 'cnn' else scorer
+    memory = _memory(scorer_memory(scorer, config.scorer.loop.batch // config.scorer.loop.workers), scorer.image)
+    return [*lines, f'  scoring network: {parameters(scorer):,} parameters with {scorer.classes} classes, {memory}']
+
+
+def _memory(size: int, image: tuple[int, int]) -> str:
+    return f'about {size / 2**20:,.0f} MiB a worker beside the libraries\' 300, at {image[0]} x {image[1]} px'
 
 
 def run_audit(config: AuditConfig, settings: Settings, report: ReportSettings | None = None, *, preset: str = '',
@@ -144,7 +183,8 @@ def stage_settings(laid: Plan, settings: Settings) -> dict[str, Any]:
     """What the stages are told beside their configuration."""
     actors = settings.actors or min(MOST_ACTORS, cpus())
     return {'folders': laid.folders, 'actors': actors, 'checkpoint_seconds': settings.checkpoint_seconds,
-            'cpus': settings.cpus, 'draws': laid.config.victim.draws}
+            'cpus': settings.cpus, 'draws': laid.config.victim.draws,
+            'query': None if laid.config.owner else laid.config.query}
 
 
 def audit_generator(sample: Callable[[int, int], Any], members: str, nonmembers: str, *, store: str = 'runs',

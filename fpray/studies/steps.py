@@ -22,8 +22,18 @@ from fpray.attacks.black_box import FolderGenerator, SampleFile
 from fpray.attacks.discriminator import load_discriminator
 from fpray.data.config import DataConfig, SplitConfig
 from fpray.data.images import image_id
-from fpray.data.imageset import ImageSet, join, read_folder, read_samples, with_altered
-from fpray.data.splits import LABELS, Split, draw_split, query, split_sides, training_rows, unseen_available
+from fpray.data.imageset import ImageSet, join, list_folder, read_folder, read_samples, with_altered
+from fpray.data.splits import (
+    CONTRASTS,
+    Split,
+    check_queries,
+    draw_split,
+    query,
+    real_rows,
+    split_sides,
+    training_rows,
+    unseen_available,
+)
 from fpray.data.synthetic import generate
 from fpray.distributed.score import Scorer, file_of, score
 from fpray.distributed.search import Choice, Float, Outcome, SearchConfig, Space, search
@@ -120,14 +130,14 @@ def _has_altered(records: pd.DataFrame) -> bool:
 
 def _people_missing(everyone: ImageSet, config: PicturesConfig) -> int:
     """People that the learning groups lack; draws the split, so that a set that cannot be split is refused here."""
-    missing = draw(everyone, config.data, config.split, config.seed).missing
+    missing = draw(everyone.records, config.data, config.split, config.seed).missing
     return sum(getattr(config.split, group.removesuffix('_in').removesuffix('_out')) for group in missing)
 
 
-def draw(everyone: ImageSet, data: DataConfig, split: SplitConfig, seed: int) -> Split:
-    """The split of a set: membership drawn, or given by an owner's two folders."""
-    given = 'side' in everyone.records and (everyone.records['side'] == 'members').any()
-    return (split_sides if given else draw_split)(everyone.records, data, split, derive_seed(seed, 'split'))
+def draw(records: pd.DataFrame, data: DataConfig, split: SplitConfig, seed: int) -> Split:
+    """The split of a set's records: membership drawn, or given by an owner's two folders."""
+    given = 'side' in records and (records['side'] == 'members').any()
+    return (split_sides if given else draw_split)(records, data, split, derive_seed(seed, 'split'))
 
 
 def stand_in(seed: int, people: int, fingers: int, impressions: int, size: tuple[int, int], ppi: float,
@@ -169,8 +179,47 @@ class PeopleConfig:
 def people(context: Context) -> None:
     """split.json: who trains, who is asked about, who the attacker learns from."""
     config: PeopleConfig = context.config
-    split = draw(ImageSet.load(context.inputs['pictures']), config.data, config.split, config.seed)
+    split = draw(ImageSet.load(context.inputs['pictures']).records, config.data, config.split, config.seed)
+    check_asked(split, config.split.sizes, context.settings.get('query'))
     (context.out / 'split.json').write_text(split.to_json())
+
+
+def check_asked(split: Split, sizes: Sequence[int], asked: studies.QueryConfig | None) -> None:
+    """Refuse, before anything is trained, a number of query or reference pictures that the split cannot give."""
+    if asked is None:
+        return
+    for size, number in zip(sizes, asked.pictures, strict=False):
+        check_queries(split, size, number)
+    if asked.real[0]:
+        real_rows(split, *asked.real)
+
+
+def foreseen(config: studies.AuditConfig, folders: Mapping[str, str], seed: int) -> tuple[pd.DataFrame, Split]:
+    """The records and the split as names alone foretell them: no picture is opened, so twins and broken files count.
+
+    Raises:
+        UserError: not even the names give enough people, impressions or query pictures.
+    """
+    data, split = config.data, config.split
+    parts = [list_folder(path, data).assign(side='set' if name == 'root' else name)
+             for name, path in folders.items() if name != 'samples']
+    records = pd.concat(parts, ignore_index=True) if parts else _numbered(
+        max(split.sizes) + split.nonmembers + learning_people(split), data)
+    records['image_id'] = records.get('side', pd.Series('', records.index)) + '/' + records['path']
+    if data.query_impressions and (config.owner or not unseen_available(records, data)) and not _has_altered(records):
+        fingers = records.drop_duplicates('identity').assign(altered=True)
+        records = pd.concat([records, *(fingers.assign(impression=f'altered-{n}', image_id=fingers['image_id'] + f'#{n}')
+                                        for n in range(data.query_impressions))], ignore_index=True)
+    drawn = draw(records, data, split, seed)
+    check_asked(drawn, split.sizes, None if config.owner else config.query)
+    return records, drawn
+
+
+def _numbered(people: int, data: DataConfig) -> pd.DataFrame:
+    """The names of the stand-in's pictures."""
+    rows = [(f'{p}', f'{p}/{f}', f'{i}', f'{p}/{f}_{i}') for p in range(people) for f in range(data.fingers)
+            for i in range(data.impressions + data.query_impressions)]
+    return pd.DataFrame(rows, columns=['subject', 'identity', 'impression', 'path']).assign(altered=False)
 
 
 # Networks
@@ -391,13 +440,16 @@ def discriminators(saved: Sequence[tuple[Place, str]]) -> Callable[[np.ndarray],
     return lambda pixels: np.stack([one(pixels) for one in loaded], axis=1)
 
 
-def queries(split: Split, records: pd.DataFrame, positives: str, negatives: str, people: int | None) -> pd.DataFrame:
-    """The query pictures of every contrast that the split can have, one row a picture and contrast."""
+def queries(split: Split, records: pd.DataFrame, positives: str, negatives: str, people: int | None,
+            pictures: int = 0) -> pd.DataFrame:
+    """The query pictures of every contrast that the split can have, one row a picture and contrast; see `query`."""
+    if pictures and positives == 'members' and people is not None:  # a control may have fewer people, and says so
+        check_queries(split, people, pictures)
     tables = []
-    for contrast in LABELS:
+    for contrast in CONTRASTS:
         if (contrast != 'mia' and not split.unseen_impressions) or (contrast == 'memorisation' and split.altered):
             continue
-        tables.append(query(split, records, contrast, positives, negatives, people))
+        tables.append(query(split, records, contrast, positives, negatives, people, pictures=pictures))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -408,7 +460,8 @@ def attack(context: Context) -> None:
     """
     config = context.config
     everyone, split = ImageSet.load(context.inputs['pictures']), read_split(context.inputs['people'])
-    asked = queries(split, everyone.records, config['positives'], config['negatives'], config['people'])
+    asked = queries(split, everyone.records, config['positives'], config['negatives'], config['people'],
+                    config.get('pictures', 0))
     rows = np.unique(asked['row'].to_numpy())
     shadows = {name: folder for name, folder in context.inputs.items() if name.startswith('shadow')}
     saved = {name: (context.place(name), 'discriminator') for name in shadows}
@@ -479,36 +532,38 @@ def quality(context: Context) -> None:
     from fpray.metrics.generative import distinct_count, frechet_distance, inception_score, precision_recall
     from fpray.training.classifier import predict
 
-    config, measure = context.config, context.config['measure']
+    config, measure, real = context.config, context.config['measure'], context.config.get('real', (0, 0))
     everyone, split = ImageSet.load(context.inputs['pictures']), read_split(context.inputs['people'])
     network, rng = load_scorer(context.inputs['scorer']), np.random.default_rng([config['seed']])
     sets: dict[str, tuple[str, int, np.ndarray, int | None]] = {
         name: (role, people, everyone.pixels[rows], k)
-        for name, role, people, rows, k in _reference_rows(split, config['headline'])}
+        for name, role, people, rows, k in _reference_rows(split, config['headline'], real)}
     for name in (n for n in context.inputs if n.startswith('samples')):
         pixels = np.load(context.inputs[name] / 'samples.npy', mmap_mode='r')[:measure.samples]
         victim = name.removeprefix('samples/')
         sets[f'generator {victim}'] = ('victim', config['sizes'].get(victim, 0), np.asarray(pixels), None)
     shape = everyone.pixels.shape[1:]
-    sets['noise'] = ('reference', 0, rng.integers(0, 256, (min(500, measure.samples), *shape), np.uint8), None)
+    drawn = min(max(500, real[1]), measure.samples)
+    sets['noise'] = ('reference', 0, rng.integers(0, 256, (drawn, *shape), np.uint8), None)
     least = min(len(pixels) for _, _, pixels, _ in sets.values())  # the scores hang on how many pictures they are of
     sets = {name: (role, people, pixels[rng.permutation(len(pixels))[:least]], k)
             for name, (role, people, pixels, k) in sets.items()}
     found = {name: predict(network, pixels) for name, (_, _, pixels, _) in sets.items()}
-    real = found['training pictures'][1]
+    trained = found['training pictures'][1]
     threshold = _stranger_threshold(network, everyone, split)
     rows = []
     for name, (role, people, pixels, impressions) in sets.items():
         logits, features = found[name]
         mean, std = inception_score(logits, min(measure.splits, len(logits) // 2))
-        precision, recall = precision_recall(real, features) if name != 'training pictures' else (None, None)
+        precision, recall = precision_recall(trained, features) if name != 'training pictures' else (None, None)
         rows.append({'name': name, 'role': role, 'people': people, 'images': len(pixels), 'impressions': impressions,
-                     'is_mean': mean, 'is_std': std, 'frechet': frechet_distance(features, real), 'precision': precision,
+                     'is_mean': mean, 'is_std': std, 'frechet': frechet_distance(features, trained), 'precision': precision,
                      'recall': recall, 'distinct_identities': distinct_count(features, threshold)})
     (context.out / 'quality.json').write_text(json.dumps(rows))
 
 
-def _reference_rows(split: Split, headline: int | None) -> Iterable[tuple[str, str, int, np.ndarray, int]]:
+def _reference_rows(split: Split, headline: int | None,
+                    real: tuple[int, int]) -> Iterable[tuple[str, str, int, np.ndarray, int]]:
     """(name, role, people, rows, impressions a finger) of the real pictures that stand beside the generators."""
     members = split.people['members'][:headline]
     unseen = [row for s in members for f in split.fingers[s] for row in split.unseen.get(f, [])]
@@ -518,6 +573,9 @@ def _reference_rows(split: Split, headline: int | None) -> Iterable[tuple[str, s
         yield name, 'reference', len(members), np.array(unseen), split.unseen_impressions
     strangers = split.people['nonmembers']
     yield 'unseen people', 'reference', len(strangers), training_rows(split, 'nonmembers'), split.impressions
+    if real[0]:
+        each = split.impressions + split.unseen_impressions * (not split.altered)
+        yield 'real images', 'reference', real[0], real_rows(split, *real), each
 
 
 def _stranger_threshold(network: Any, everyone: ImageSet, split: Split) -> float:

@@ -6,6 +6,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from fpray.errors import UserError
+from fpray.errors import above_zero as _above_zero
+from fpray.errors import not_negative as _not_negative
+from fpray.errors import one_of as _one_of
+from fpray.errors import share as _share
+from fpray.errors import whole as _whole
 from fpray.models.config import CodecConfig, DiscriminatorConfig, GeneratorConfig, ScorerConfig
 
 Loss = Literal['bce', 'lsgan', 'wgan', 'wgan-gp', 'hinge']
@@ -113,8 +118,7 @@ class GanConfig:
             _not_negative(f'gan.{name}', getattr(self, name))
         shares = [('smoothing', self.smoothing), ('ema', self.ema), *(('betas', beta) for beta in self.betas)]
         for name, value in shares:
-            if not 0 <= value < 1:
-                raise UserError(f'gan.{name} {value}', 'give a number from 0 to below 1')
+            _share(f'gan.{name}', value)
         self._check_together()
 
     def _check_together(self) -> None:
@@ -165,8 +169,7 @@ class ClassifierConfig:
         _above_zero('classifier.lr', self.lr)
         for name in ('weight_decay', 'shift', 'rotation', 'contrast'):
             _not_negative(f'classifier.{name}', getattr(self, name))
-        if not 0 <= self.label_smoothing < 1:
-            raise UserError(f'classifier.label_smoothing {self.label_smoothing}', 'give a number from 0 to below 1')
+        _share('classifier.label_smoothing', self.label_smoothing)
 
 
 @dataclass(frozen=True)
@@ -248,23 +251,3 @@ class MatchingConfig(MeasureConfig):
         for name, low in (('evaluate_every', 0), ('patience', 1)):
             _whole(f'matching.{name}', getattr(self, name), low)
         _above_zero('matching.band', self.band)
-
-
-def _whole(name: str, value: int, low: int) -> None:
-    if not isinstance(value, int) or value < low:
-        raise UserError(f'{name} {value}', f'give a whole number, at least {low}')
-
-
-def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise UserError(f'{name}: unknown choice {value!r}', f'choose one of {", ".join(choices)}')
-
-
-def _above_zero(name: str, value: float) -> None:
-    if not value > 0:
-        raise UserError(f'{name} {value}', 'give a number above 0')
-
-
-def _not_negative(name: str, value: float) -> None:
-    if not value >= 0:
-        raise UserError(f'{name} {value}', 'give a number of 0 or more')

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fpray.data import imageset, splits
 from fpray.data.config import DataConfig, SplitConfig
 from fpray.errors import UserError
+from fpray.metrics.membership import LABELS
 
 DATA = DataConfig(root='set', layout='fvc')
 SIZES = SplitConfig(sizes=(2, 4), headline=4, nonmembers=4, scoring=2, placebo=4, rehearsal=2, reference=1)
@@ -108,7 +109,7 @@ def test_both_sides_of_a_query_have_equal_pictures_a_finger(records, data, contr
     asked = splits.query(split, records, contrast, people=people)
     number = {'mia': data.impressions, 'iia': split.unseen_impressions,
               'memorisation': min(data.impressions, split.unseen_impressions)}[contrast]
-    label = splits.LABELS[contrast]
+    label = LABELS[contrast]
     assert set(asked.groupby(['identity', label]).size()) <= {number}
     assert asked['row'].is_unique and asked['image_id'].is_unique
     assert (records['image_id'].iloc[asked['row']].to_numpy() == asked['image_id']).all()
@@ -292,6 +293,56 @@ def test_query_can_ask_about_fewer_people_on_each_side():
     assert set(rehearsed['subject']) == set(split.people['rehearsal_in']) | set(split.people['rehearsal_out'])
     with pytest.raises(ValueError, match='unknown contrast'):
         splits.query(split, records, 'all')
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(sets(), CONFIGS, st.sampled_from(splits.CONTRASTS), st.integers(1, 12))
+def test_a_number_of_query_pictures_is_halved_alike(records, data, contrast, half):
+    """Equal halves, and the same number of fingers with the same numbers of pictures on each of them."""
+    split = _drawn(records, data)
+    if split is None or (contrast != 'mia' and not split.unseen_impressions):
+        return
+    everything = splits.query(split, records, contrast)
+    asked = splits.query(split, records, contrast, pictures=2 * half)
+    label = LABELS[contrast]
+    sides = [part for _, part in asked.groupby(label)] if len(asked) else []
+    most = min(int(everything[label].sum()), int((~everything[label]).sum()))
+    assert [len(side) for side in sides] == [min(half, most)] * 2 * (most > 0)
+    counts = [sorted(side.groupby('identity').size()) for side in sides]
+    assert all(one == counts[0] for one in counts)
+    for side in sides:  # whole people first: only the last one lacks pictures
+        whole = everything[everything['row'].isin(side['row']) | everything['subject'].isin(side['subject'])]
+        whole = whole[whole[label] == side[label].iloc[0]].groupby('subject', sort=False).size()
+        cut = whole - side.groupby('subject').size().reindex(whole.index)
+        assert (cut[:-1] == 0).all() and set(side['row']) <= set(everything['row'])
+
+
+def test_the_sources_numbers_of_query_pictures():
+    """Tables 4.1 and 5.1: 8 fingers x 5 pictures a person, 3 of them trained on; here a tenth of the people."""
+    records, data = _records(50, fingers=8), DataConfig(root='set', layout='fvc', impressions=3, query_impressions=2)
+    sizes = SplitConfig((5, 10, 20, 40), 20, 10, 0, 0, 0, 0)
+    split = splits.draw_split(records, data, sizes, 0)
+    for people, pictures, unseen in ((5, 160, 160), (10, 320, 320), (20, 400, 320), (40, 400, 320)):
+        splits.check_queries(split, people, pictures)
+        for contrast, number in (('mia', pictures), ('iia', unseen)):
+            asked = splits.query(split, records, contrast, people=people, pictures=pictures)
+            assert asked['is_member_subject'].tolist() == [True] * (number // 2) + [False] * (number // 2)
+    rows = splits.real_rows(split, 5, 200)
+    assert len(set(rows.tolist())) == 200 and records['subject'][rows].nunique() == 5
+    assert set(records['subject'][rows]) <= set(split.people['nonmembers'])
+
+
+def test_more_query_pictures_than_there_are_are_refused():
+    split = splits.draw_split(_records(40), DATA, SIZES, 0)  # 2 fingers x 3 a person, 4 non-members
+    splits.check_queries(split, 4, 48)
+    for people, pictures, words in ((4, 50, r'of members, who have 24 drawn; ask about at most 48'),
+                                    (2, 26, r'26 for 2 people: 13 must be of members, who have 12')):
+        with pytest.raises(UserError, match=words):
+            splits.check_queries(split, people, pictures)
+    with pytest.raises(UserError, match=r'--query\.real 4 41: the first 4 non-members have 40 pictures'):
+        splits.real_rows(split, 4, 41)
+    with pytest.raises(UserError, match='the first 4 non-members'):
+        splits.real_rows(split, 5, 10)
 
 
 REAL = os.environ.get('FPRAY_TEST_DATA', '')

@@ -13,14 +13,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fpray.data.config import DataConfig
 from fpray.data.synthetic import generate
 from fpray.distributed.plan import order
 from fpray.reports.results import load
 from fpray.store import Store
-from fpray.studies.config import AuditConfig, Settings, smoke
+from fpray.studies.config import AuditConfig, QueryConfig, Settings, smoke
 from fpray.studies.run import audit_generator, dry_run, prepare, run_audit
 
 ROOT = Path(__file__).parents[2]
+REAL = os.environ.get('FPRAY_TEST_DATA', '')
+real = pytest.mark.skipif(not REAL, reason='FPRAY_TEST_DATA is unset')
 pytestmark = pytest.mark.timeout(1_200)  # a busy machine takes minutes for a whole audit
 
 
@@ -128,6 +131,39 @@ def test_any_callable_is_audited_in_three_lines(ray, tmp_path):
     outcome = audit_generator(sample, str(tmp_path / 'members'), str(tmp_path / 'others'), layout='fvc',
                               store=str(tmp_path / 'store'), config=tiny())
     assert load(outcome.results)['primary']['victim'] == 'owner'
+
+
+def prints() -> AuditConfig:
+    """Real prints at smoke's sizes: SOCOFing, one picture a finger, so that IIA asks about altered versions."""
+    config = tiny()
+    return replace(config, data=DataConfig(root=str(Path(REAL) / 'socofing' / 'Real'), layout='socofing', resize='crop',
+                                           size=48, impressions=1, query_impressions=1))
+
+
+@real
+def test_the_dry_run_foretells_an_audit_of_real_prints(tmp_path):
+    config = replace(prints(), query=QueryConfig(pictures=(100,), real=(5, 40)))
+    text = dry_run(*prepare(config, Settings(store=str(tmp_path / 'store'))))
+    assert 'the folders hold: 3,000 pictures, 300 people, 3,000 fingers' in text
+    assert ('10 people: 100 pictures to train on; mia 50 pictures of 5 people against 50 of 5; iia 50 pictures of 5 people '
+            'against 50 of 5') in text and 'memorisation' not in text.split('10 people: 100')[1]
+    assert 'real images of Table 4.1: 40 pictures of 5 people' in text
+    assert 'scoring network: 3,778 parameters' in text and not (tmp_path / 'store').exists()
+
+
+@real
+@pytest.mark.slow
+def test_real_prints_are_audited_to_a_report(ray, tmp_path):
+    outcome = run_audit(replace(prints(), attacks=('shadow', 'nearest')), Settings(store=str(tmp_path), mlflow=False),
+                        show=False)
+    results = load(outcome.results)
+    data, primary = results['data'], results['primary']['auc']
+    assert not data['synthetic'] and data['altered_for_iia'] and (data['n_people'], data['n_images']) == (300, 3000)
+    assert data['duplicates_left_out'] == 7 and primary['n_people'] == 20 and 0 <= primary['estimate'] <= 1
+    assert 'auc' in results['controls']['placebo'] and 'auc' in results['controls']['rehearsal']
+    assert results['verdict'].startswith('Cannot say') and '3 shadows (1 were trained)' in results['verdict']
+    page = outcome.report.read_text()
+    assert 'synthetic stand-in' not in page and '://' not in page
 
 
 @pytest.mark.slow

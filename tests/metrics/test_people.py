@@ -144,21 +144,3 @@ def test_a_leak_of_the_detectable_size_is_found_in_four_of_five_audits(side, sha
         found += seen and auc_difference(attack, placebo, label, person).lower > 0
     print(f'{side} people a side: AUC {np.mean(sizes):.3f} found in {found / 5:.1f} % of audits')
     assert 0.75 <= found / 500 <= 0.92
-
-
-def test_intraclass_correlation_by_hand_and_of_known_variances():
-    """Shrout & Fleiss's (1979) example, their ICC(1,1) of 0.17."""
-    ratings = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]])
-    rate = people.intraclass_correlation(ratings.ravel(), np.repeat(np.arange(6), 4))
-    assert rate.estimate == pytest.approx(0.166, abs=0.001)
-    assert rate.interval == pytest.approx((-0.133, 0.723), abs=0.01)
-    rng = np.random.default_rng(0)
-    person = np.repeat(np.arange(500), rng.integers(1, 6, 500))
-    values = rng.normal(0, 0.5, 500)[person] + rng.normal(0, 0.75**0.5, len(person))
-    assert people.intraclass_correlation(values, person).estimate == pytest.approx(0.25, abs=0.06)
-
-
-def test_intraclass_correlation_without_repeats_is_not_invented():
-    assert people.intraclass_correlation([1.0, 2.0, 3.0], [0, 1, 2]).estimate is None
-    assert people.intraclass_correlation([1.0, 1.0, 1.0], [0, 0, 1]).estimate is None
-    assert people.intraclass_correlation([1.0, 1.0, 3.0], [0, 0, 1]).estimate == 1.0

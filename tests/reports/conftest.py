@@ -43,7 +43,7 @@ def _stopping(people, number, reached, rng):
     trace = [{'images_seen': int(s), 'is_mean': float(i), 'is_std': 0.04,
               'frechet': float(60 * math.exp(-s / 9000) + 3),
               'auc': float(a)} for s, i, a in zip(seen, score, auc, strict=True)]
-    rules = [('matched IS', 26000, False), ('first', 2000, False), ('last', 40000, False),
+    rules = [('matched IS', 26000, False), ('first', 2000, False), ('first crossing', 14000, False), ('last', 40000, False),
              ('nearest Frechet', 38000, False), ('best in hindsight', int(seen[auc.argmax()]), True)]
     by_seen = {point['images_seen']: point['auc'] for point in trace}
     return {'shadow': f'shadow_{number}', 'victim': f'gan_{people}',

@@ -23,7 +23,7 @@ from fpray.store import Context, write_curves
 from fpray.studies import steps
 from fpray.studies.analysis import numbers
 from fpray.studies.audit import headline_of, targets
-from fpray.studies.config import AuditConfig, preset
+from fpray.studies.config import PRESETS, AuditConfig
 
 SIDE, FINGERS, SHADOWS = 16, 2, 3
 SIGMA = 0.5  # of a person, of a picture, and of a shadow alike
@@ -57,7 +57,7 @@ class Case:
     @property
     def config(self) -> AuditConfig:
         """The configuration behind it."""
-        base, n = preset('smoke'), self.people
+        base, n = PRESETS['smoke'](), self.people
         split = SplitConfig(sizes=(*self.sizes, n), headline=n, nonmembers=n, scoring=2, reference=0,
                             placebo=n - self.fewer if self.placebo is not None else 0,
                             rehearsal=n if self.rehearsal is not None else 0)
@@ -114,6 +114,9 @@ def attack_folder(folder: Path, case: Case, victim: str, asked: pd.DataFrame, le
     pd.concat(course, ignore_index=True).to_parquet(folder / 'course.parquet', index=False)
 
 
+CROSSED = {'shadow/24/0': {'first_crossing': 200}}  # the others never came within the band
+
+
 def trained_folder(folder: Path, name: str) -> None:
     """What a victim's or a shadow's training leaves of numbers."""
     folder.mkdir(parents=True)
@@ -127,7 +130,8 @@ def trained_folder(folder: Path, name: str) -> None:
     points.append({'images_seen': 400, 'is_mean': None, 'is_std': None, 'frechet': None, 'gap': None})
     (folder / 'shadow.json').write_text(json.dumps({
         'stopped_at': 200, 'reached': True, 'gap': 0.01, 'band': 0.05, 'target': {'is_mean': 1.5, 'is_std': 0.05},
-        'trace': points, 'rules': {'first': 100, 'last': 300, 'closest': 200, 'nearest_frechet': 300}}))
+        'trace': points, 'rules': {
+            'first': 100, 'last': 300, 'closest': 200, 'nearest_frechet': 300, **CROSSED.get(name, {})}}))
 
 
 def lay(root: Path, case: Case) -> Context:
@@ -369,12 +373,14 @@ def test_stopping_is_judged_along_the_headline_shadows(full: dict[str, Any]) -> 
     assert along[400] is None and along[200] > along[300] > along[100], 'as the course was planted'
     rules = {each['rule']: each for each in mine['rules']}
     assert {name: each['images_seen'] for name, each in rules.items()} == {
-        'matched IS': 200, 'first': 100, 'last': 300, 'nearest Frechet': 300, 'best in hindsight': 200}
+        'matched IS': 200, 'first': 100, 'first crossing': 200, 'last': 300, 'nearest Frechet': 300,
+        'best in hindsight': 200}
     assert [name for name, each in rules.items() if each['optimistic']] == ['best in hindsight']
     hindsight = rules['best in hindsight']['auc']
     assert hindsight['interval'] == [None, None] and 'optimistic' in hindsight['note']
     assert hindsight['estimate'] == pytest.approx(max(value for value in along.values() if value is not None))
     assert stopping['placebo/1']['rules'] == []
+    assert 'first crossing' not in {each['rule'] for each in stopping['24/1']['rules']}, 'never within the band'
 
 
 def test_shadows_are_shown_each_and_with_their_spread(root: Path, full: dict[str, Any]) -> None:

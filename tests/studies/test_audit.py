@@ -16,9 +16,10 @@ from fpray.errors import UserError
 from fpray.store import Stage, canonical_json
 from fpray.studies import audit
 from fpray.studies.audit import Plan, headline_of, plan, targets
-from fpray.studies.config import AuditConfig, SearchConfig, preset
+from fpray.studies.config import PRESETS, AuditConfig, QueryConfig, SearchConfig
+from fpray.studies.steps import foreseen, queries
 
-SMOKE = replace(preset('smoke'), seed=5)
+SMOKE = replace(PRESETS['smoke'](), seed=5)
 
 
 def keys(laid: Plan) -> dict[str, str]:
@@ -72,7 +73,7 @@ def owner(tmp_path: Path) -> AuditConfig:
 
 @pytest.mark.parametrize('name', ['smoke', 'desk', 'paper'])
 def test_a_plan_is_a_graph_that_ends_in_the_numbers(name: str) -> None:
-    laid = plan(preset(name))
+    laid = plan(PRESETS[name]())
     names = [stage.name for stage in laid.stages]
     assert len(set(names)) == len(names) and names[0] == 'pictures' and laid.numbers.name == 'numbers'
     assert len({stage.key for stage in laid.stages}) == len(names), 'no two stages have one key'
@@ -123,12 +124,12 @@ def test_a_training_takes_the_threads_and_the_gpu_that_it_asks_for() -> None:
 
 
 def test_keys_are_the_same_the_second_time() -> None:
-    assert keys(plan(SMOKE)) == keys(plan(replace(preset('smoke'), seed=5)))
+    assert keys(plan(SMOKE)) == keys(plan(replace(PRESETS['smoke'](), seed=5)))
     assert changed(SMOKE, replace(SMOKE, seed=6)) == set(keys(plan(SMOKE))), 'every stage draws something'
 
 
 def test_without_a_seed_it_comes_from_the_data_alone() -> None:
-    free = preset('smoke')
+    free = PRESETS['smoke']()
     assert plan(free).seed == plan(free).seed
     assert plan(with_part(free, 'shadow', count=3)).seed == plan(free).seed
     assert plan(with_part(free, 'split', placebo=12)).seed == plan(free).seed
@@ -232,7 +233,7 @@ def test_data_count_by_their_content_not_by_their_place(tmp_path: Path) -> None:
     shutil.copytree(here, there)
 
     def laid(folder: Path) -> Plan:
-        return plan(replace(preset('smoke'), data=replace(SMOKE.data, root=str(folder), layout='fvc')),
+        return plan(replace(PRESETS['smoke'](), data=replace(SMOKE.data, root=str(folder), layout='fvc')),
                     str(tmp_path / 'cache'))
 
     first, moved = laid(here), laid(there)
@@ -286,7 +287,7 @@ def replace_seed(config: Mapping[str, object]) -> dict[str, object]:
 
 
 def test_every_training_and_draw_has_a_seed_of_its_own() -> None:
-    laid = plan(preset('desk'))
+    laid = plan(PRESETS['desk']())
     seeds = [stage.config['seed'] for stage in laid.stages if isinstance(stage.config, dict) and 'seed' in stage.config
              and stage.family != 'numbers']
     assert len(seeds) == len(set(seeds)) and all(0 <= seed < 2**63 for seed in seeds)
@@ -322,6 +323,31 @@ def test_without_a_search_the_first_shadow_is_trained_like_the_others() -> None:
     searched = stages(plan(SMOKE))
     assert searched['shadow/10/0'].config['best'] and 'best' not in searched['shadow/placebo/0'].config
     assert searched['shadow/placebo/0'].config['matching'].stop and not searched['shadow/placebo/0'].config['course']
+
+
+# Queries
+
+
+def test_a_number_of_query_pictures_reaches_the_attacks_alone() -> None:
+    asked = plan(replace(SMOKE, query=QueryConfig(pictures=(24, 40), real=(4, 16))))
+    numbers = {name: stage.config.get('pictures') for name, stage in stages(asked).items() if stage.family == 'attack'}
+    assert numbers == {'attack/10': 40, 'attack/6': 24, 'attack/placebo': 40, 'attack/rehearsal': 40}
+    assert stages(asked)['quality'].config['real'] == (4, 16)
+    before, after = keys(plan(SMOKE)), keys(asked)
+    changed = {name.split('/')[0] for name in before if before[name] != after[name]}
+    assert changed == {'attack', 'quality', 'numbers'}, 'nothing is trained again'
+
+
+def test_names_alone_foretell_the_queries(tmp_path: Path) -> None:
+    folder = write_set(tmp_path / 'set', range(1, 23))
+    config = replace(SMOKE, data=replace(SMOKE.data, root=str(folder), layout='fvc'), query=QueryConfig((24, 40)))
+    records, split = foreseen(config, {'root': str(folder)}, 5)
+    asked = queries(split, records, 'members', 'nonmembers', 10, config.asked(10))
+    assert (~records['altered']).sum() == len(list(folder.iterdir())) and (asked['contrast'] == 'mia').sum() == 40
+    with pytest.raises(UserError, match='who have 18 drawn'):
+        foreseen(replace(config, query=QueryConfig((40, 40))), {'root': str(folder)}, 5)
+    with pytest.raises(UserError, match='20 are asked'):
+        foreseen(config, {'root': str(write_set(tmp_path / 'few', range(1, 9)))}, 5)
 
 
 # An owner's generator

@@ -11,7 +11,7 @@ import pytest
 from fpray.errors import UserError
 from fpray.store import canonical_json
 from fpray.studies.cli import Command, flat, merged, parse
-from fpray.studies.config import PRESETS, AuditConfig, ReportSettings, Settings, preset
+from fpray.studies.config import PRESETS, AuditConfig, ReportSettings, Settings
 
 HELP = 'A job for these tests.'
 
@@ -48,13 +48,13 @@ def saved(tmp_path: Path):
 
 def test_nothing_asked_is_the_desk_preset() -> None:
     command = ask()
-    assert command == Command(preset('desk'), Settings(), ReportSettings(), 'desk', False)
+    assert command == Command(PRESETS['desk'](), Settings(), ReportSettings(), 'desk', False)
 
 
 @pytest.mark.parametrize('name', PRESETS)
 def test_a_preset_alone_is_that_preset(name: str) -> None:
     command = ask('--preset', name)
-    assert command.config == preset(name) and command.preset == name
+    assert command.config == PRESETS[name]() and command.preset == name
     assert ask(f'--preset={name}').config == command.config
 
 
@@ -68,7 +68,7 @@ def test_flags_override_fields_at_any_depth() -> None:
     assert config.split.sizes == (4, 8) and config.data.layout == 'fvc' and config.data.root == '/pictures'
     assert config.search.mode == 'off' and config.attacks == ('shadow', 'nearest')
     assert config.victim.random_draw and config.data.skip_bad
-    rest = flat(preset('smoke'))
+    rest = flat(PRESETS['smoke']())
     changed = {name for name, value in flat(config).items() if value != rest[name]}
     assert changed == {'seed', 'shadow.count', 'victim.gan.lr_g', 'victim.loop.images', 'split.sizes', 'split.headline',
                        'data.layout', 'data.root', 'search.mode', 'attacks', 'victim.random_draw', 'data.skip_bad'}
@@ -79,7 +79,7 @@ def test_settings_and_report_stand_beside_the_configuration() -> None:
                   '--report.show-images', '--dry-run')
     assert command.settings == Settings(store='/runs', actors=3, checkpoint_seconds=5.0, mlflow=False)
     assert command.report == ReportSettings(show_images=True)
-    assert command.dry_run and command.config == preset('smoke'), 'no number depends on them'
+    assert command.dry_run and command.config == PRESETS['smoke'](), 'no number depends on them'
 
 
 def test_help_is_printed_and_ends(capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,17 +98,17 @@ def test_help_is_printed_and_ends(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize('name', PRESETS)
 @pytest.mark.parametrize('base', PRESETS)
 def test_a_saved_configuration_comes_back_whole(name: str, base: str, saved) -> None:
-    path = saved(json.dumps(asdict(preset(name)), indent=1))
+    path = saved(json.dumps(asdict(PRESETS[name]()), indent=1))
     command = ask('--preset', base, '--config', path)
-    assert command.config == preset(name), 'whatever preset it is laid over'
-    assert canonical_json(command.config) == canonical_json(preset(name)), 'and hashed as it was'
+    assert command.config == PRESETS[name](), 'whatever preset it is laid over'
+    assert canonical_json(command.config) == canonical_json(PRESETS[name]()), 'and hashed as it was'
 
 
 def test_a_partial_file_overrides_what_it_names(saved) -> None:
     path = saved({'shadow': {'count': 5}, 'split': {'sizes': [4, 8], 'headline': 8}, 'seed': 9,
                   'victim': {'gan': {'generator': {'noise': 7}}}})
     config = ask('--preset', 'smoke', '--config', path).config
-    rest = flat(preset('smoke'))
+    rest = flat(PRESETS['smoke']())
     assert {name: value for name, value in flat(config).items() if value != rest[name]} == {
         'shadow.count': 5, 'split.sizes': (4, 8), 'split.headline': 8, 'seed': 9, 'victim.gan.generator.noise': 7}
     assert ask('--config', path, '--seed', '3', '--preset', 'smoke').config.seed == 3, 'a flag goes over the file'
@@ -124,16 +124,16 @@ def test_numbers_of_a_file_keep_their_kind(saved) -> None:
 
 
 def test_merged_names_the_file_and_leaves_its_arguments_alone() -> None:
-    config, changes = preset('smoke'), {'seed': 4, 'data': {'size': 96}}
+    config, changes = PRESETS['smoke'](), {'seed': 4, 'data': {'size': 96}}
     made = merged(config, changes, 'a.json')
-    assert (made.seed, made.data.size) == (4, 96) and config == preset('smoke')
+    assert (made.seed, made.data.size) == (4, 96) and config == PRESETS['smoke']()
     assert changes == {'seed': 4, 'data': {'size': 96}}
     with pytest.raises(UserError, match=r'--config a\.json: unknown field data\.gan'):
         merged(config, {'data': {'gan': 3}}, 'a.json')
 
 
 def test_flat_lists_every_field_once() -> None:
-    found = flat(preset('smoke'))
+    found = flat(PRESETS['smoke']())
     assert found['split.sizes'] == (6, 10) and found['victim.gan.discriminator.norm'] == 'batch' and found['seed'] is None
     assert all(not isinstance(value, dict) for value in found.values()) and len(found) > 80
 

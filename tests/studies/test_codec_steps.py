@@ -1,7 +1,5 @@
 """The steps of a codec's audit: deals of the people, halves for shadows, the answers that attacks get, sides of a gap."""
 
-import json
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd

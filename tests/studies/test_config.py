@@ -16,6 +16,7 @@ from fpray.store import canonical_json
 from fpray.studies.config import (
     PRESETS,
     AuditConfig,
+    QueryConfig,
     ScoringConfig,
     SearchConfig,
     Settings,
@@ -23,7 +24,6 @@ from fpray.studies.config import (
     VictimConfig,
     architecture,
     for_pictures,
-    preset,
     with_absolute_paths,
 )
 from fpray.training.config import GanConfig
@@ -38,8 +38,8 @@ HEAVY = ('torch', 'ray', 'mlflow', 'optuna', 'sklearn', 'matplotlib', 'pandas', 
 
 @pytest.mark.parametrize('name', PRESETS)
 def test_every_preset_is_a_whole_audit(name: str) -> None:
-    config = preset(name)
-    assert config == preset(name) and preset(name) is not config, 'each call makes one of its own'
+    config = PRESETS[name]()
+    assert config == PRESETS[name]() and PRESETS[name]() is not config, 'each call makes one of its own'
     assert config.attacks == tuple(ATTACKS) and config.seed is None and not config.owner
     assert config.split.headline in config.split.sizes and (PRESETS[name].__doc__ or '').strip(), 'the help shows it'
     assert min(config.split.nonmembers, config.split.placebo, config.split.rehearsal, config.split.headline) >= 10, \
@@ -50,7 +50,7 @@ def test_every_preset_is_a_whole_audit(name: str) -> None:
 
 
 def test_desk_is_laid_out_as_it_must_be() -> None:
-    config = preset('desk')
+    config = PRESETS['desk']()
     assert len(config.split.sizes) == 3 and config.shadow.count == 3 and config.shadow.others == 1
     assert config.data.size == 64 and config.search.trials >= 6 and config.search.mode == 'rounds'
     each = config.search.trials // config.search.rounds
@@ -58,18 +58,26 @@ def test_desk_is_laid_out_as_it_must_be() -> None:
 
 
 def test_paper_has_the_sources_sizes_and_networks() -> None:
-    config = preset('paper')
+    config = PRESETS['paper']()
     assert config.split.sizes == (50, 100, 200, 400) and config.split.nonmembers == 100
     assert (config.data.fingers, config.data.impressions) == (8, 3)
+    assert dict(zip(config.split.sizes, config.query.pictures, strict=True)) == {50: 1600, 100: 3200, 200: 4000, 400: 4000}
+    assert config.query.real == (50, 2000) and config.asked(200) == 4000 and config.asked(7) == 0
     victim, shadow = config.victim.gan, config.shadow.gan
     assert victim.generator.family == victim.discriminator.family == 'thesis'
     assert victim.generator.image == victim.discriminator.image == (356, 328)
     assert (victim.smoothing, shadow.smoothing) == (0.0, 0.2), 'Fig. 4.5: only the shadow is smoothed'
 
 
-def test_an_unknown_preset_is_named() -> None:
-    with pytest.raises(UserError, match=r"--preset: unknown preset 'nosuch'; choose one of smoke, desk, paper"):
-        preset('nosuch')
+@pytest.mark.parametrize(('fields', 'words'), [
+    ({'pictures': (3, 4)}, r'--query\.pictures 3: half of them are members'),
+    ({'pictures': (-2, 4)}, r'--query\.pictures -2: out of range'),
+    ({'pictures': (4,)}, r'--query\.pictures 4 for --split\.sizes 6 10; give one number a size'),
+    ({'real': (5, 0)}, r'--query\.real 5 0; give people and pictures, or 0 0'),
+    ({'real': (11, 20)}, r'--query\.real 11 people, --split\.nonmembers is 10')])
+def test_numbers_of_query_pictures_that_cannot_be_are_refused(fields: dict[str, tuple[int, ...]], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        replace(PRESETS['smoke'](), query=QueryConfig(**fields))
 
 
 # Speed of --help
@@ -186,22 +194,22 @@ def test_a_value_out_of_range_names_its_flag(make, flag: str) -> None:
 ])
 def test_an_audit_refuses_what_it_cannot_run(changes: dict, words: str) -> None:
     with pytest.raises(UserError) as fault:
-        replace(preset('smoke'), **changes)
+        replace(PRESETS['smoke'](), **changes)
     assert str(fault.value).startswith(words)
 
 
 def _owner(**data: str) -> AuditConfig:
-    base = preset('smoke')
+    base = PRESETS['smoke']()
     return replace(base, data=replace(base.data, **data), victim=replace(base.victim, samples='made'))
 
 
 def test_an_owners_folders_come_together() -> None:
     owner = _owner(members='in', nonmembers='out', layout='fvc')
-    assert owner.owner and not preset('smoke').owner
+    assert owner.owner and not PRESETS['smoke']().owner
     with pytest.raises(UserError, match=TOGETHER):
         _owner()
     with pytest.raises(UserError, match=TOGETHER):
-        replace(preset('smoke'), data=DataConfig(members='in', nonmembers='out'))
+        replace(PRESETS['smoke'](), data=DataConfig(members='in', nonmembers='out'))
     with pytest.raises(UserError, match=r'--data\.members without --data\.nonmembers'):
         _owner(members='in')
     with pytest.raises(UserError, match=r'--data\.root beside --victim\.samples'):
@@ -209,7 +217,7 @@ def test_an_owners_folders_come_together() -> None:
 
 
 def test_the_controls_can_be_drawn_as_the_victim_is() -> None:
-    base = preset('smoke')
+    base = PRESETS['smoke']()
     with pytest.raises(UserError, match=r'--victim\.draws 100 is below --shadow\.matching\.samples 128'):
         replace(base, victim=replace(base.victim, draws=100),
                 shadow=replace(base.shadow, matching=replace(base.shadow.matching, samples=128)))
@@ -223,17 +231,18 @@ def test_a_folder_has_no_address(name: str) -> None:
     paths = {'members': 'in', 'nonmembers': 'out'} if 'members' in name else {'root': 'set'}
     data = DataConfig(**{**paths, name: 's3://bucket/x'}, layout='fvc')
     with pytest.raises(UserError, match=rf'--data\.{name} s3://bucket/x is an address'):
-        replace(preset('smoke'), data=data, victim=replace(preset('smoke').victim, samples='made' if data.members else ''))
+        base = PRESETS['smoke']()
+        replace(base, data=data, victim=replace(base.victim, samples='made' if data.members else ''))
 
 
 def test_other_people_are_added_to_a_set() -> None:
     with pytest.raises(UserError, match=r'--data\.reference without --data\.root'):
-        replace(preset('smoke'), data=DataConfig(reference='others'))
+        replace(PRESETS['smoke'](), data=DataConfig(reference='others'))
 
 
 def test_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    base = preset('smoke')
+    base = PRESETS['smoke']()
     named = replace(base, data=replace(base.data, root='pictures', reference='/shared/others'))
     full = with_absolute_paths(named)
     assert full.data.root == str(tmp_path / 'pictures') and full.data.reference == '/shared/others'

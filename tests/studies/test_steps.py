@@ -26,7 +26,7 @@ from fpray.models.config import DiscriminatorConfig, GeneratorConfig, ScorerConf
 from fpray.models.gan import build_discriminator, build_generator
 from fpray.store import Context
 from fpray.studies import steps
-from fpray.studies.config import ScoringConfig, SearchConfig, architecture, for_pictures, preset
+from fpray.studies.config import PRESETS, QueryConfig, ScoringConfig, SearchConfig, architecture, for_pictures
 from fpray.studies.tasks import ShadowTask, VictimTask, load_scorer, read_split, save_network
 from fpray.training.config import ClassifierConfig, GanConfig, LoopConfig, MatchingConfig
 from fpray.training.loop import Progress
@@ -36,7 +36,7 @@ DATA = DataConfig(impressions=2, query_impressions=1)
 SIZES = SplitConfig(sizes=(3, 5), headline=5, nonmembers=5, scoring=8, placebo=5, rehearsal=5, reference=0)
 POSITIONS, PATTERNS = ('left_index', 'right_thumb'), ('whorl', 'loop', 'arch')
 LOOP = LoopConfig(images=64, batch=16, snapshot_every=32, device='cpu')
-ATTACKS = preset('smoke').attacks
+ATTACKS = PRESETS['smoke']().attacks
 MATCHING = MatchingConfig(samples=32, splits=2, patience=1, stop=False)
 GAN = architecture(GanConfig(lr_g=4e-4, lr_d=4e-4), 2, 16)
 
@@ -180,7 +180,7 @@ def test_the_space_holds_what_the_configuration_says() -> None:
     assert (space['lr_d'].low, space['lr_d'].high, space['lr_d'].log) == (2e-4, 2e-3, True)
     assert (space['smoothing'].low, space['smoothing'].high, space['smoothing'].log) == (0.0, 0.3, False)
     for options in ({name: each.options[0] if hasattr(each, 'options') else each.high for name, each in space.items()},):
-        steps.trial_gan(preset('smoke').shadow.gan, options)
+        steps.trial_gan(PRESETS['smoke']().shadow.gan, options)
 
 
 # A whole chain, step after step, without a cluster
@@ -209,7 +209,7 @@ def _chain(root: Path) -> dict[str, Path]:
 
         step(f'victim-{name}', train, None, *base, 'scorer')
         step(f'samples-{name}', steps.samples, {'draws': 40, 'seed': 3}, victim=f'victim-{name}')
-    shadow = replace(preset('smoke').shadow, gan=GAN, loop=LOOP, matching=MATCHING)
+    shadow = replace(PRESETS['smoke']().shadow, gan=GAN, loop=LOOP, matching=MATCHING)
     step('search', steps.search_shadow, {'search': SearchConfig(mode='off'), 'shadow': shadow, 'seed': 4},
          samples='samples-5', scorer='scorer')
     for number in range(2):
@@ -385,6 +385,30 @@ def test_quality_stands_beside_real_pictures(chain: dict[str, Path]) -> None:
     assert not unseen & set(training_rows(split, 'members')), 'held-out impressions were never trained on'
 
 
+def test_real_images_stand_beside_where_they_are_asked_for(chain: dict[str, Path], tmp_path: Path) -> None:
+    inputs = {'pictures': chain['pictures'], 'people': chain['people'], 'scorer': chain['scorer'],
+              'samples/5': chain['samples-5']}
+    made = context(tmp_path, {'matching': MATCHING, 'headline': 5, 'sizes': {'5': 5}, 'seed': 6, 'real': (3, 16)}, inputs)
+    steps.quality(made)
+    rows = {row['name']: row for row in json.loads((made.out / 'quality.json').read_text())}
+    real = rows['real images']
+    assert (real['role'], real['people'], real['impressions']) == ('reference', 3, 3)
+    assert {row['images'] for row in rows.values()} == {10}, 'at equal counts too'
+
+
+def test_query_pictures_that_the_set_lacks_are_refused_before_anything_is_trained(chain: dict[str, Path],
+                                                                                  tmp_path: Path) -> None:
+    config = steps.PeopleConfig(DATA, SIZES, 3)
+    made = context(tmp_path, config, {'pictures': chain['pictures']}, query=QueryConfig(pictures=(12, 42)))
+    with pytest.raises(UserError, match=r'--query\.pictures 42 for 5 people: 21 must be of members, who have 20'):
+        steps.people(made)
+    assert not list(made.out.iterdir())
+    with pytest.raises(UserError, match='for 5 people'):
+        steps.queries(SPLIT, SET.records, 'members', 'nonmembers', 5, 42)
+    asked = steps.queries(SPLIT, SET.records, 'members', 'nonmembers', 5, 12)
+    assert asked.groupby('contrast').size().to_dict() == {'mia': 12, 'iia': 12, 'memorisation': 12}
+
+
 def test_a_shadow_that_diverges_leaves_what_it_was_before(chain: dict[str, Path], tmp_path: Path) -> None:
     gan = for_pictures(GAN, (SIDE, SIDE), 1)
     task = ShadowTask(str(chain['samples-5']), str(chain['scorer']), gan, LOOP, MATCHING, 5, course=2)
@@ -464,7 +488,7 @@ def test_pictures_are_read_and_altered_where_nothing_is_unseen(tmp_path: Path) -
     assert not found.meta['synthetic'] and not found.meta['subject_known'] and not found.meta.get('stand_in')
     altered = found.records['altered'].astype(bool)
     assert (~altered).sum() == 80 and altered.sum() == 40, 'one altered version a finger, as asked'
-    split = steps.draw(found, data, SIZES, 0)
+    split = steps.draw(found.records, data, SIZES, 0)
     assert split.altered and split.unseen_impressions == 1 and not split.missing
     fewer = _read(tmp_path / 'fewer', replace(data, impressions=1), root=folder)
     assert len(fewer) == 80, 'an unseen impression is there: none is made'
@@ -475,7 +499,7 @@ def test_an_owners_folders_become_one_set_with_sides(tmp_path: Path) -> None:
         ('members', range(1, 7)), ('nonmembers', range(11, 17)), ('reference', range(21, 51)))}
     data = replace(DATA, layout='fvc', members='.', nonmembers='.')
     found = _read(tmp_path / 'pictures', data, **sides, samples=_folder(tmp_path / 'made', range(90, 92)))
-    split = steps.draw(found, data, SIZES, 0)
+    split = steps.draw(found.records, data, SIZES, 0)
     assert set(found.records['side']) == set(sides) and not split.drawn and not split.missing
     assert set(split.people['members']) == {str(finger) for finger in range(1, 7)}
     assert split.altered, 'what the owner left in the folder was trained on: nothing is unseen'
