@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import io
 import json
 import re
@@ -153,3 +154,39 @@ def flat(value: Any, prefix: str = '') -> dict[str, Any]:
     for each in fields(value):
         found |= flat(getattr(value, each.name), f'{prefix}.{each.name}' if prefix else each.name)
     return found
+
+
+def run_job(presets: Mapping[str, Callable[[], Any]], study: str, script: str, description: str) -> None:
+    """What a job's script does: parses, runs a study (or prints its plan), says where the report is, and exits.
+
+    Args:
+        presets: name -> function of its full configuration.
+        study: 'module:NAME' of a `fpray.studies.run.Study`, imported after --help has been answered.
+        script: the script's path in the project, for "how to rerun".
+        description: first lines of the help.
+    """
+    try:
+        _run(presets, study, script, description, sys.argv[1:])
+    except UserError as error:
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(EXIT_CODE)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _run(presets: Mapping[str, Callable[[], Any]], study: str, script: str, description: str,
+         arguments: Sequence[str]) -> None:
+    command = parse(arguments, presets, description)
+    from fpray.studies.run import dry_run, prepare, run  # torch and Ray come in here
+
+    module, name = study.split(':')
+    found = getattr(importlib.import_module(module), name)
+    if command.dry_run:
+        print(dry_run(found, *prepare(found, command.config, command.settings)))
+        return
+    outcome = run(found, command.config, command.settings, command.report, preset=command.preset,
+                  command=['python', script, *arguments])
+    print('\n' + '\n'.join([outcome.verdict, *outcome.summary]))
+    print(f'\nreport:  {outcome.report}\nresults: {outcome.results}')
+    if outcome.ui:
+        print(f'MLflow:  {outcome.ui}')

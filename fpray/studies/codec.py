@@ -117,7 +117,9 @@ class _Layout:
         for deal in sorted({goal.deal for goal in self.goals}):
             self.people[deal] = self.laid.add('people' if not deal else f'people/{deal}', codec_steps.people, {
                 'people': split, 'deal': deal}, {'pictures': self.pictures}, 0.1)
-        asked = self.laid.add('asked', codec_steps.asked, {'goals': self.goals}, self.splits(), 0.1)
+        asked = self.laid.add('asked', codec_steps.asked, {
+            'goals': [(goal, config.asked(goal.people or 0) if goal.group == 'members' else 0) for goal in self.goals]},
+            self.splits(), 0.1)
         self.references = {
             f'{family}-{lmbda:g}': self.codec(f'reference/{family}-{lmbda:g}', lmbda, family, 'reference',
                                               half=codec_steps.REFERENCE)

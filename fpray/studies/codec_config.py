@@ -11,7 +11,7 @@ from fpray.defences import DEFENCES
 from fpray.defences.config import PrivateConfig
 from fpray.errors import UserError
 from fpray.models.config import CodecConfig, GeneratorConfig, ScorerConfig
-from fpray.studies.config import ScoringConfig, ShadowConfig, architecture
+from fpray.studies.config import PEOPLES, QueryConfig, ScoringConfig, ShadowConfig, architecture
 from fpray.training.config import ClassifierConfig, GanConfig, LoopConfig, MatchingConfig, RateDistortionConfig
 
 PRIMARY = 'calibrated'
@@ -28,9 +28,10 @@ class CodecVictimConfig:
     families: tuple[Literal['scale', 'mean-scale'], ...] = ()
     """Further families trained at the same lambdas, beside that of --codec.codec.family: scale (bmshj2018), mean-scale."""
     decompressed: str = ''
-    """An owner's codec: folder of decompressed copies, under the names of --data.members and --data.nonmembers."""
+    """An owner's codec: folder with members/ and nonmembers/ (and reference/), decompressed copies under the names of
+    --data.members and --data.nonmembers; or what `audit_codec` kept of a callable (.npz)."""
     compressed: str = ''
-    """An owner's codec: folder of the compressed files under the same names, whose sizes are the rate."""
+    """An owner's codec: folder of the compressed files, laid out alike, whose sizes are the rate."""
     random_draw: bool = False
     """An owner states that chance decided who was trained on; without it a finding may be a capture difference."""
 
@@ -44,7 +45,7 @@ class CodecVictimConfig:
                 raise UserError(f'--victim.lambdas {each}: out of range', 'give numbers above 0, e.g. 0.01 0.001')
         if len(set(self.lambdas)) < len(self.lambdas):
             raise UserError('--victim.lambdas: one stands there twice', 'name each once')
-        if bool(self.decompressed) != bool(self.compressed):
+        if bool(self.decompressed) != bool(self.compressed) and not self.decompressed.endswith('.npz'):
             raise UserError('an owner\'s codec needs --victim.decompressed and --victim.compressed together',
                             'give both folders, or neither')
         if not self.decompressed and self.primary not in self.lambdas:
@@ -135,6 +136,7 @@ class CodecAuditConfig:
     shadow: ShadowCodecsConfig
     twin: TwinConfig
     defences: DefencesConfig
+    query: QueryConfig = field(default_factory=QueryConfig)
     attacks: tuple[str, ...] = tuple(CODEC_ATTACKS)
     """Attacks to run; calibrated always: it is the primary endpoint."""
     fidelity: bool = True
@@ -157,7 +159,10 @@ class CodecAuditConfig:
             raise UserError('--data.root beside --victim.decompressed', 'an owner\'s codec is audited without --data.root')
         if self.owner and self.data.resize != 'none':
             raise UserError('--data.resize with an owner\'s codec', 'its decompressed copies have the pictures\' own size')
-        for name in ('root', 'members', 'nonmembers', 'reference'):
+        if self.owner and self.data.query_impressions:  # an owner's files hold no altered versions to ask about
+            object.__setattr__(self, 'data', replace(self.data, query_impressions=0))
+        self.query.check(self.split.sizes)
+        for name in PEOPLES:
             if '://' in getattr(self.data, name):
                 raise UserError(f'--data.{name} {getattr(self.data, name)} is an address',
                                 'give a folder that every machine sees under this path')
@@ -173,6 +178,10 @@ class CodecAuditConfig:
     def owner(self) -> bool:
         """Whether the codec is an owner's, made elsewhere."""
         return bool(self.victim.decompressed)
+
+    def asked(self, size: int) -> int:
+        """Query pictures of a training-set size, 0: all; about an owner's people always all."""
+        return 0 if self.owner else self.query.of(size, self.split.sizes)
 
 
 def smoke() -> CodecAuditConfig:

@@ -23,6 +23,7 @@ from fpray.models.config import (
 )
 from fpray.training.config import ClassifierConfig, GanConfig, LoopConfig, MatchingConfig
 
+PEOPLES = ('root', 'members', 'nonmembers', 'reference')  # folders of people's pictures, of the data's fields
 CLASSES = ('auto', 'position', 'pattern', 'identity')
 
 
@@ -134,21 +135,42 @@ class SearchConfig:
 
 @dataclass(frozen=True)
 class QueryConfig:
-    """How many pictures an attack is asked about, and the real ones beside the generators, flags `--query.*`."""
+    """How many pictures an attack is asked about, flags `--query.*`."""
 
     pictures: tuple[int, ...] = ()
     """Query pictures of each of --split.sizes, half of them of members (even numbers); 0, or none given: all there are."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'pictures', tuple(self.pictures))
+        for value in self.pictures:
+            _whole('--query.pictures', value, 0)
+        odd = next((value for value in self.pictures if value % 2), 0)
+        if odd:
+            raise UserError(f'--query.pictures {odd}: half of them are members\'', 'give even numbers')
+
+    def check(self, sizes: tuple[int, ...]) -> None:
+        """Refuses numbers that do not go with the training-set sizes."""
+        if self.pictures and len(self.pictures) != len(sizes):
+            raise UserError(f'--query.pictures {" ".join(map(str, self.pictures))} for --split.sizes '
+                            f'{" ".join(map(str, sizes))}', 'give one number a size; 0 asks about all')
+
+    def of(self, size: int, sizes: tuple[int, ...]) -> int:
+        """Query pictures of a training-set size, 0: all."""
+        return self.pictures[sizes.index(size)] if self.pictures and size in sizes else 0
+
+
+@dataclass(frozen=True)
+class GeneratorQueryConfig(QueryConfig):
+    """The same, and the real pictures beside the generators, flags `--query.*`."""
+
     real: tuple[int, int] = (0, 0)
     """People and pictures of Table 4.1's row "real images", taken from the non-members; 0 0: no such row."""
 
     def __post_init__(self) -> None:
-        for name in ('pictures', 'real'):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-            for value in getattr(self, name):
-                _whole(f'--query.{name}', value, 0)
-        odd = next((value for value in self.pictures if value % 2), 0)
-        if odd:
-            raise UserError(f'--query.pictures {odd}: half of them are members\'', 'give even numbers')
+        super().__post_init__()
+        object.__setattr__(self, 'real', tuple(self.real))
+        for value in self.real:
+            _whole('--query.real', value, 0)
         if len(self.real) != 2 or bool(self.real[0]) != bool(self.real[1]):
             raise UserError(f'--query.real {" ".join(map(str, self.real))}', 'give people and pictures, or 0 0')
 
@@ -163,7 +185,7 @@ class AuditConfig:
     victim: VictimConfig
     shadow: ShadowConfig
     search: SearchConfig
-    query: QueryConfig = field(default_factory=QueryConfig)
+    query: GeneratorQueryConfig = field(default_factory=GeneratorQueryConfig)
     attacks: tuple[str, ...] = tuple(ATTACKS)
     """Attacks to run: shadow (always: the primary endpoint), white-box, nearest, nearest-calibrated."""
     seed: int | None = None
@@ -196,12 +218,10 @@ class AuditConfig:
 
     def _check_query(self) -> None:
         """What can be seen before a picture is read; the split checks the rest."""
-        sizes, asked, (people, _) = self.split.sizes, self.query.pictures, self.query.real
+        people, _ = self.query.real
         if self.owner:  # everybody in the two folders is asked about
             return
-        if asked and len(asked) != len(sizes):
-            raise UserError(f'--query.pictures {" ".join(map(str, asked))} for --split.sizes {" ".join(map(str, sizes))}',
-                            'give one number a size; 0 asks about all')
+        self.query.check(self.split.sizes)
         if people > self.split.nonmembers:
             raise UserError(f'--query.real {people} people, --split.nonmembers is {self.split.nonmembers}',
                             'give at most as many')
@@ -213,7 +233,7 @@ class AuditConfig:
 
     def asked(self, size: int) -> int:
         """Query pictures of a training-set size, 0: all; about an owner's people always all."""
-        return 0 if self.owner else dict(zip(self.split.sizes, self.query.pictures, strict=False)).get(size, 0)
+        return 0 if self.owner else self.query.of(size, self.split.sizes)
 
 
 @dataclass(frozen=True)
@@ -321,19 +341,23 @@ def paper() -> AuditConfig:
                             matching=MatchingConfig(samples=5_000, splits=10, patience=3)),
         search=SearchConfig(trials=40, rounds=5, blocks=(3, 4, 5), width=(64, 96, 128), noise=(128, 256, 512),
                             batch=(32, 64), smoothing=(0.0, 0.3)),
-        query=QueryConfig(pictures=(1_600, 3_200, 4_000, 4_000), real=(50, 2_000)),
+        query=GeneratorQueryConfig(pictures=(1_600, 3_200, 4_000, 4_000), real=(50, 2_000)),
     )
 
 
 PRESETS = {'smoke': smoke, 'desk': desk, 'paper': paper}
 
 
-def with_absolute_paths(config: AuditConfig) -> AuditConfig:
-    """The configuration with its folders as absolute paths, so that it means the same on every machine and next time."""
-    def full(path: str) -> str:
-        return os.path.abspath(path) if path and '://' not in path else path
+def paths_of(config: Any, victim: tuple[str, ...]) -> dict[str, str]:
+    """Flag -> folder or address, of all that a study's configuration names; `victim` lists the victim's own."""
+    return {**{f'--data.{name}': getattr(config.data, name) for name in PEOPLES},
+            **{f'--victim.{name}': getattr(config.victim, name) for name in victim}}
 
-    names = ('root', 'members', 'nonmembers', 'reference')
-    data: dict[str, Any] = {name: full(getattr(config.data, name)) for name in names}
-    return replace(config, data=replace(config.data, **data),
-                   victim=replace(config.victim, samples=full(config.victim.samples)))
+
+def with_absolute_paths(config: Any, victim: tuple[str, ...]) -> Any:
+    """The configuration with its folders as absolute paths, so that it means the same on every machine and next time."""
+    full = {flag: os.path.abspath(path) if path and '://' not in path else path
+            for flag, path in paths_of(config, victim).items()}
+    parts = {part: {flag.split('.')[1]: path for flag, path in full.items() if flag.startswith(f'--{part}.')}
+             for part in ('data', 'victim')}
+    return replace(config, data=replace(config.data, **parts['data']), victim=replace(config.victim, **parts['victim']))

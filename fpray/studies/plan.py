@@ -15,13 +15,13 @@ from fpray.data.imageset import fingerprint
 from fpray.errors import UserError
 from fpray.store import Resources, Stage, canonical_json
 from fpray.studies import steps
+from fpray.studies.config import PEOPLES
 from fpray.training.config import LoopConfig
 
 VERSIONS: dict[str, int] = {}  # family of a stage -> counted up when its function computes something else
 WORKER = Resources(cpus=1)
 COORDINATOR = Resources(cpus=0, children=1)  # of a stage that waits for tasks, trials, workers or actors of its own
 SEEDS = 2**31  # a seed that comes from the fingerprint lies below
-PEOPLES = ('root', 'members', 'nonmembers', 'reference')  # folders of people's pictures; others hold what a model made
 
 
 @dataclass
@@ -77,7 +77,7 @@ def begin(config: Any, others: Mapping[str, str], cache: str | None) -> Plan:
     """
     paths = {**{name: getattr(config.data, name) for name in PEOPLES}, **others}
     folders = {name: path for name, path in paths.items() if path}
-    prints = {name: _file_hash(path) if path.endswith('.npy') else fingerprint(path, cache)
+    prints = {name: _file_hash(path) if path.endswith(('.npy', '.npz')) else fingerprint(path, cache)
               for name, path in folders.items()}
     seed = config.seed
     if seed is None:
@@ -128,4 +128,4 @@ def _file_hash(path: str) -> str:
         with open(path, 'rb') as file:
             return hashlib.file_digest(file, 'sha256').hexdigest()
     except OSError as error:
-        raise UserError(f'--victim.samples {path}: {error.strerror}', 'name a folder of pictures or an .npy file') from None
+        raise UserError(f'{path}: {error.strerror}', 'name a folder of pictures, or a file that holds them') from None

@@ -1,8 +1,10 @@
-"""Runs an audit from its configuration to its report, and prints it before it runs."""
+"""Runs a study from its configuration to its report, and prints it before it runs.
+
+What differs between studies is a value, `Study`.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -10,14 +12,13 @@ import shlex
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fpray import __version__
-from fpray.attacks.black_box import CallableGenerator
 from fpray.data.images import contact_sheet, save_png
 from fpray.data.imageset import ImageSet
 from fpray.data.splits import training_rows
@@ -25,26 +26,40 @@ from fpray.distributed.cluster import connect, cpus, in_job, require_absolute
 from fpray.distributed.plan import describe, run_plan
 from fpray.errors import UserError
 from fpray.metrics.membership import LABELS
-from fpray.models.config import estimate, parameters, scorer_memory
 from fpray.reports.html import render, write_figures
 from fpray.reports.results import write_results
 from fpray.store import Event, Store
-from fpray.studies.audit import plan
-from fpray.studies.config import (
-    AuditConfig,
-    ReportSettings,
-    Settings,
-    desk,
-    for_pictures,
-    with_absolute_paths,
-)
+from fpray.studies.config import ReportSettings, Settings, paths_of, with_absolute_paths
 from fpray.studies.plan import Plan
 from fpray.studies.steps import foreseen, queries
 from fpray.tracking import Tracker
 
-TITLE = 'What does this fingerprint generator give away about the people it was trained on?'
 MOST_ACTORS = 8
 SHEET = 24  # highest-scored queries that are shown
+
+
+@dataclass(frozen=True)
+class Study:
+    """What the runner must know of a study beside its configuration."""
+
+    name: str
+    """As in results.json, e.g. 'mia'."""
+    title: str
+    """The question, on top of the report."""
+    script: str
+    """The job that runs it, for "how to rerun"."""
+    victim_paths: tuple[str, ...]
+    """Fields of the configuration's `victim` that name folders or files."""
+    plan: Callable[[Any, str | None], Plan]
+    """Lays a configuration out; see `fpray.studies.audit.plan`."""
+    networks: Callable[[Any], list[str]]
+    """Lines of a dry run about parameters and memory."""
+    settings: Callable[[Any], dict[str, Any]]
+    """What the stages are told of the configuration that no key holds."""
+    environment: Callable[[Plan, Store], dict[str, Any]]
+    """Of the results' section 'environment': what only this study knows, e.g. how fast queries were scored."""
+    sheets: Callable[[Plan, Store, Path, bool], dict[str, Path]]
+    """Contact sheets by the report's keys, written into an empty folder; people's only if the last argument allows."""
 
 
 @dataclass(frozen=True)
@@ -59,24 +74,21 @@ class Outcome:
     """Command that opens MLflow's pages on this run; '' where nothing was recorded."""
 
 
-def prepare(config: AuditConfig, settings: Settings) -> tuple[Plan, Settings]:
+def prepare(study: Study, config: Any, settings: Settings) -> tuple[Plan, Settings]:
     """Makes paths absolute, gives the store its place and lays the plan; runs nothing, writes only an index of files.
 
     Raises:
         UserError: a relative path inside a submitted job, a missing folder, an impossible configuration.
     """
-    where = {'--data.root': config.data.root, '--data.members': config.data.members,
-             '--data.nonmembers': config.data.nonmembers, '--data.reference': config.data.reference,
-             '--victim.samples': config.victim.samples, '--store': settings.store}
-    for flag, path in where.items():
+    for flag, path in {**paths_of(config, study.victim_paths), '--store': settings.store}.items():
         require_absolute(path, flag)
     store = settings.store or (str(Path.home() / 'fpray-runs') if in_job() else 'runs')
     settings = replace(settings, store=store if '://' in store else os.path.abspath(store))
     cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'fpray' / 'fingerprints'
-    return plan(with_absolute_paths(config), str(cache)), settings
+    return study.plan(with_absolute_paths(config, study.victim_paths), str(cache)), settings
 
 
-def dry_run(laid: Plan, settings: Settings) -> str:
+def dry_run(study: Study, laid: Plan, settings: Settings) -> str:
     """The plan in words: configuration, stages with their keys and whether they are done, people, queries, networks.
 
     Raises:
@@ -87,7 +99,7 @@ def dry_run(laid: Plan, settings: Settings) -> str:
     return '\n'.join([
         'configuration', json.dumps(asdict(config), indent=1), '', f'seed {laid.seed}, store {settings.store}', '',
         f'stages ({sum(row["done"] for row in rows)} of {len(rows)} done)', *stages, '', *_people_lines(laid), '',
-        'networks', *_network_lines(config)])
+        'networks', *study.networks(config)])
 
 
 def _people_lines(laid: Plan) -> list[str]:
@@ -111,9 +123,6 @@ def _people_lines(laid: Plan) -> list[str]:
         lines.append(f'  {who}: {len(training_rows(split, "members", size)):,} pictures to train on; '
                      + '; '.join(_sides(contrast, asked[asked['contrast'] == contrast])
                                  for contrast in asked['contrast'].unique()))
-    people, pictures = config.query.real
-    if people and not config.owner:
-        lines.append(f'  real images of Table 4.1: {pictures:,} pictures of {people:,} people')
     return lines
 
 
@@ -125,32 +134,17 @@ def _sides(contrast: str, asked: Any) -> str:
             f'{len(outside):,} of {outside["subject"].nunique():,}')
 
 
-def _network_lines(config: AuditConfig) -> list[str]:
-    """Parameters and memory of each network."""
-    known = config.data.resize != 'none' or not (config.data.root or config.owner)
-    side, lines = (config.data.size, config.data.size), []
-    for name, gan, loop in (('victim', config.victim.gan, config.victim.loop),
-                            ('shadow, before the search', config.shadow.gan, config.shadow.loop)):
-        if gan.generator.family == 'scaled' and known:
-            gan = for_pictures(gan, side, 1)
-        found = estimate(gan.generator, gan.discriminator, loop.batch // loop.workers, bool(gan.ema))
-        lines.append(f'  {name}: generator {found.generator:,} parameters, discriminator {found.discriminator:,}, '
-                     f'{_memory(found.memory_bytes, gan.generator.image)}')
-    scorer = config.scorer.network.scorer
-    scorer = replace(scorer, image=side) if known and scorer.backbone == 'cnn' else scorer
-    memory = _memory(scorer_memory(scorer, config.scorer.loop.batch // config.scorer.loop.workers), scorer.image)
-    return [*lines, f'  scoring network: {parameters(scorer):,} parameters with {scorer.classes} classes, {memory}']
-
-
-def _memory(size: int, image: tuple[int, int]) -> str:
+def memory_words(size: int, image: tuple[int, int]) -> str:
+    """'about 12 MiB a worker beside the libraries\' 300, at 64 x 64 px'."""
     return f'about {size / 2**20:,.0f} MiB a worker beside the libraries\' 300, at {image[0]} x {image[1]} px'
 
 
-def run_audit(config: AuditConfig, settings: Settings, report: ReportSettings | None = None, *, preset: str = '',
-              command: Sequence[str] = (), ray_address: str = '', show: bool = True) -> Outcome:
-    """Runs an audit to its report; what the store holds already is not run again.
+def run(study: Study, config: Any, settings: Settings, report: ReportSettings | None = None, *, preset: str = '',
+        command: Sequence[str] = (), ray_address: str = '', show: bool = True) -> Outcome:
+    """Runs a study to its report; what the store holds already is not run again.
 
     Args:
+        study: which.
         config: what the numbers depend on.
         settings: where and how; no number depends on them.
         report: what the report shows.
@@ -163,60 +157,29 @@ def run_audit(config: AuditConfig, settings: Settings, report: ReportSettings | 
         UserError: the user can mend it; one line.
     """
     start, report = time.monotonic(), report or ReportSettings()
-    laid, settings = prepare(config, settings)
+    laid, settings = prepare(study, config, settings)
     _check_early(laid, settings)
     connect({'address': ray_address} if ray_address else None)
     store = Store(settings.store)
     seconds: dict[str, tuple[float, bool]] = {}
-    with Tracker.open(settings.store, enabled=settings.mlflow, study='mia', name=f'mia {preset} {laid.hash[:8]}'.strip(),
-                      config=asdict(laid.config), tags={'key': laid.hash, 'preset': preset}) as tracker:
-        run_plan([laid.numbers], store, stage_settings(laid, settings), show=show,
+    name = ' '.join(part for part in (study.name, preset, laid.hash[:8]) if part)
+    with Tracker.open(settings.store, enabled=settings.mlflow, study=study.name, name=name, config=asdict(laid.config),
+                      tags={'key': laid.hash, 'preset': preset}) as tracker:
+        run_plan([laid.numbers], store, stage_settings(study, laid, settings), show=show,
                  on_event=_both(tracker.on_event, _timer(seconds)))
         folder = Path(settings.store if '://' not in settings.store else store.cache) / 'reports' / laid.hash
-        results = write_report(laid, store, folder, report, preset, command, time.monotonic() - start, seconds)
+        results = write_report(study, laid, store, folder, report, preset, command, time.monotonic() - start, seconds)
         tracker.finish(_metrics(results), folder)
         ui = tracker.ui_command()
     return Outcome(results['verdict'], results['summary'], folder / 'report.html', folder / 'results.json', ui)
 
 
-def stage_settings(laid: Plan, settings: Settings) -> dict[str, Any]:
+def stage_settings(study: Study, laid: Plan, settings: Settings) -> dict[str, Any]:
     """What the stages are told beside their configuration."""
     actors = settings.actors or min(MOST_ACTORS, cpus())
     return {'folders': laid.folders, 'actors': actors, 'checkpoint_seconds': settings.checkpoint_seconds,
-            'cpus': settings.cpus, 'draws': laid.config.victim.draws,
-            'query': None if laid.config.owner else laid.config.query}
-
-
-def audit_generator(sample: Callable[[int, int], Any], members: str, nonmembers: str, *, store: str = 'runs',
-                    config: AuditConfig | None = None, **data: Any) -> Outcome:
-    """Audits any generator that can be called: `audit_generator(sample, 'members/', 'others/', layout='fvc')`.
-
-    Args:
-        sample: sample(n, seed) -> n pictures, (n, C, H, W) or (n, H, W), uint8 or floats in [-1, 1] or [0, 1]; the
-            same for the same n and seed. It never leaves this process.
-        members, nonmembers: folders of pictures that it was and was not trained on.
-        store: folder for the results.
-        config: the rest of the configuration; the preset desk where it is not given.
-        data: fields of the data's configuration, e.g. layout, resize, size, reference.
-
-    Raises:
-        UserError: the generator or the folders do not fit.
-    """
-    base = config or desk()
-    if '://' in store or (unknown := set(data) - {each.name for each in fields(base.data)}):
-        raise UserError(f'store {store} is an address' if '://' in store else f'unknown field {sorted(unknown)[0]}',
-                        'give a folder, and fields of the data\'s configuration')
-    own = replace(base, data=replace(base.data, members=members, nonmembers=nonmembers, **data),
-                  victim=replace(base.victim, samples='samples.npy'))
-    drawn = CallableGenerator(sample).sample(base.victim.draws, 0)
-    path = Path(store).absolute() / 'samples' / f'{hashlib.sha256(drawn.tobytes()).hexdigest()[:16]}.npy'
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.save(path, drawn)
-    try:
-        return run_audit(replace(own, victim=replace(own.victim, samples=str(path))), Settings(store=store))
-    except UserError:
-        path.unlink()
-        raise
+            'cpus': settings.cpus, 'query': None if laid.config.owner else laid.config.query,
+            **study.settings(laid.config)}
 
 
 def _check_early(laid: Plan, settings: Settings) -> None:
@@ -244,8 +207,8 @@ def _timer(seconds: dict[str, tuple[float, bool]]) -> Callable[[Event], None]:
     return note
 
 
-def write_report(laid: Plan, store: Store, folder: Path, report: ReportSettings, preset: str, command: Sequence[str],
-                 wall_s: float, seconds: Mapping[str, tuple[float, bool]]) -> dict[str, Any]:
+def write_report(study: Study, laid: Plan, store: Store, folder: Path, report: ReportSettings, preset: str,
+                 command: Sequence[str], wall_s: float, seconds: Mapping[str, tuple[float, bool]]) -> dict[str, Any]:
     """results.json, report.html, config.json and figures/ in a folder, from what the store holds; computes nothing new."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'config.json').write_text(json.dumps(asdict(laid.config), indent=1) + '\n')
@@ -254,48 +217,33 @@ def write_report(laid: Plan, store: Store, folder: Path, report: ReportSettings,
                'cached': seconds.get(row['key'], (0.0, True))[1]} for row in describe([laid.numbers], store)]
     manifest = store.manifest(laid.numbers)
     results = write_results({
-        'schema_version': 1, 'title': TITLE, 'study': 'mia', 'preset': preset, 'seed': laid.seed,
+        'schema_version': 1, 'title': study.title, 'study': study.name, 'preset': preset, 'seed': laid.seed,
         'config': asdict(laid.config), 'config_hash': laid.hash, 'fpray_version': __version__,
         'created': time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()), **body,
-        'rerun': {'command': shlex.join(command) or 'python jobs/mia_sweep.py --config config.json',
+        'rerun': {'command': shlex.join(command) or f'python {study.script} --config config.json',
                   'config_path': str(folder / 'config.json')},
         'timing': {'wall_s': wall_s, 'stages': stages},
         'environment': {'packages': manifest['packages'], 'python': manifest['python'], 'git': manifest['git'],
                         'device': manifest['device'], 'platform': platform.platform(), 'cpus': os.cpu_count(),
-                        'scoring': _throughput(laid, store)},
+                        **study.environment(laid, store)},
     }, folder / 'results.json')
-    images = report_images(laid, store, folder / 'images', report.show_images or results['data']['synthetic'])
+    images = report_images(study, laid, store, folder / 'images', results['primary']['attack'],
+                           report.show_images or results['data']['synthetic'])
     (folder / 'report.html').write_text(render(results, images, report.show_images), encoding='utf-8')
     write_figures(results, folder / 'figures')
     return results
 
 
-def _throughput(laid: Plan, store: Store) -> dict[str, Any]:
-    """How fast the headline's queries were scored: pictures, discriminators, actors, pictures a second."""
-    attack = next(s for s in laid.stages if s.name == f'attack/{laid.numbers.config["headline"]}')
-    return dict(json.loads(store.read_text(attack, 'throughput.json') or '{}'))
-
-
-def report_images(laid: Plan, store: Store, folder: Path, people_too: bool) -> dict[str, Path]:
+def report_images(study: Study, laid: Plan, store: Store, folder: Path, attack: str,
+                  people_too: bool) -> dict[str, Path]:
     """Contact sheets by the report's keys; those that show people only where asked for, or where nobody is real."""
     shutil.rmtree(folder, ignore_errors=True)  # pictures of people that an earlier run was asked for do not stay
     folder.mkdir(parents=True)
-    stages = {stage.name: stage for stage in laid.stages}
-    found = {}
-    for name, stage in stages.items():
-        grid = store.folder(stage) / 'grid.png'
-        if name.split('/')[0] in ('victim', 'shadow') and grid.exists():
-            found[f'grid/{name}'] = grid
-        if name.startswith('samples/') and f'victim/{name.split("/")[1]}' not in stages:
-            pixels = np.load(store.folder(stage) / 'samples.npy', mmap_mode='r')[:SHEET]
-            save_png(contact_sheet(np.asarray(pixels), 8), folder / 'owner.png')
-            found['grid/victim/owner'] = folder / 'owner.png'
-    if people_too:
-        found |= _sheets_of_people(laid, store, folder)
-    return found
+    found = study.sheets(laid, store, folder, people_too)
+    return {**found, **_sheets_of_people(laid, store, folder, attack)} if people_too else found
 
 
-def _sheets_of_people(laid: Plan, store: Store, folder: Path) -> dict[str, Path]:
+def _sheets_of_people(laid: Plan, store: Store, folder: Path, attack: str) -> dict[str, Path]:
     """Pictures of the set, and the highest-scored queries with the members marked (Fig. 5.2)."""
     import pandas as pd
 
@@ -307,7 +255,7 @@ def _sheets_of_people(laid: Plan, store: Store, folder: Path) -> dict[str, Path]
     step = max(1, len(everyone) // SHEET)
     save_png(contact_sheet(np.asarray(everyone.pixels[::step][:SHEET]), 8), found['grid/real'])
     for contrast in ('mia', 'iia'):
-        mine = scores[(scores['attack'] == 'shadow') & (scores['replicate'] == '') & (scores['contrast'] == contrast)]
+        mine = scores[(scores['attack'] == attack) & (scores['replicate'] == '') & (scores['contrast'] == contrast)]
         top = mine.sort_values(['score', 'image_id'], ascending=[False, True]).head(SHEET)
         if len(top):
             found[f'top/{contrast}'] = folder / f'top-{contrast}.png'

@@ -190,11 +190,11 @@ def check_asked(split: Split, sizes: Sequence[int], asked: studies.QueryConfig |
         return
     for size, number in zip(sizes, asked.pictures, strict=False):
         check_queries(split, size, number)
-    if asked.real[0]:
+    if isinstance(asked, studies.GeneratorQueryConfig) and asked.real[0]:
         real_rows(split, *asked.real)
 
 
-def foreseen(config: studies.AuditConfig, folders: Mapping[str, str], seed: int) -> tuple[pd.DataFrame, Split]:
+def foreseen(config: Any, folders: Mapping[str, str], seed: int) -> tuple[pd.DataFrame, Split]:
     """The records and the split as names alone foretell them: no picture is opened, so twins and broken files count.
 
     Raises:
@@ -202,7 +202,7 @@ def foreseen(config: studies.AuditConfig, folders: Mapping[str, str], seed: int)
     """
     data, split = config.data, config.split
     parts = [list_folder(path, data).assign(side='set' if name == 'root' else name)
-             for name, path in folders.items() if name != 'samples']
+             for name, path in folders.items() if name in studies.PEOPLES]
     records = pd.concat(parts, ignore_index=True) if parts else _numbered(
         max(split.sizes) + split.nonmembers + learning_people(split), data)
     records['image_id'] = records.get('side', pd.Series('', records.index)) + '/' + records['path']

@@ -19,7 +19,8 @@ from fpray.distributed.plan import order
 from fpray.reports.results import load
 from fpray.store import Store
 from fpray.studies.config import AuditConfig, QueryConfig, Settings, smoke
-from fpray.studies.run import audit_generator, dry_run, prepare, run_audit
+from fpray.studies.generator import GENERATOR, audit_generator
+from fpray.studies.run import dry_run, prepare, run
 
 ROOT = Path(__file__).parents[2]
 REAL = os.environ.get('FPRAY_TEST_DATA', '')
@@ -46,7 +47,7 @@ def finished(ray, tmp_path_factory):
     """One smoke audit of the stand-in, with its search, shared by the tests that look at it."""
     store = tmp_path_factory.mktemp('audit') / 'store'
     config = replace(smoke(), seed=3)
-    outcome = run_audit(config, Settings(store=str(store)), preset='smoke', show=False)
+    outcome = run(GENERATOR, config, Settings(store=str(store)), preset='smoke', show=False)
     return config, store, outcome
 
 
@@ -68,7 +69,7 @@ def test_what_the_store_holds_is_not_run_again(finished):
     config, store, outcome = finished
     before = {path: path.stat().st_mtime_ns for path in store.rglob('manifest.json')}
     begun = time.monotonic()
-    again = run_audit(config, Settings(store=str(store), mlflow=False, actors=1), preset='smoke', show=False)
+    again = run(GENERATOR, config, Settings(store=str(store), mlflow=False, actors=1), preset='smoke', show=False)
     assert time.monotonic() - begun < 10
     assert before == {path: path.stat().st_mtime_ns for path in store.rglob('manifest.json')}
     first, second = (json.loads(path.read_text()) for path in (outcome.results, again.results))
@@ -77,10 +78,10 @@ def test_what_the_store_holds_is_not_run_again(finished):
 
 def test_the_dry_run_prints_the_plan(finished):
     config, store, _ = finished
-    laid, settings = prepare(config, Settings(store=str(store)))
-    text = dry_run(laid, settings)
+    laid, settings = prepare(GENERATOR, config, Settings(store=str(store)))
+    text = dry_run(GENERATOR, laid, settings)
     assert text.count('  done ') == len(order([laid.numbers])) and laid.hash in text and 'parameters' in text
-    other = dry_run(*prepare(replace(config, seed=4), Settings(store=str(store))))
+    other = dry_run(GENERATOR, *prepare(GENERATOR, replace(config, seed=4), Settings(store=str(store))))
     assert '  to do' in other and '  done ' not in other
 
 
@@ -113,7 +114,7 @@ def test_an_owners_folders_are_audited_without_a_victim_of_ours(ray, tmp_path):
     config = replace(config, data=replace(config.data, layout='fvc', members=str(tmp_path / 'members'),
                                           nonmembers=str(tmp_path / 'others')),
                      victim=replace(config.victim, samples=str(tmp_path / 'generated')))
-    outcome = run_audit(config, Settings(store=str(tmp_path / 'store'), mlflow=False), show=False)
+    outcome = run(GENERATOR, config, Settings(store=str(tmp_path / 'store'), mlflow=False), show=False)
     results = load(outcome.results)
     assert results['primary']['victim'] == 'owner' and not results['data']['synthetic']
     assert 'stand-in' in ' '.join(results['warnings']) and results['verdict'].startswith('Cannot say')
@@ -143,7 +144,7 @@ def prints() -> AuditConfig:
 @real
 def test_the_dry_run_foretells_an_audit_of_real_prints(tmp_path):
     config = replace(prints(), query=QueryConfig(pictures=(100,), real=(5, 40)))
-    text = dry_run(*prepare(config, Settings(store=str(tmp_path / 'store'))))
+    text = dry_run(GENERATOR, *prepare(GENERATOR, config, Settings(store=str(tmp_path / 'store'))))
     assert 'the folders hold: 3,000 pictures, 300 people, 3,000 fingers' in text
     assert ('10 people: 100 pictures to train on; mia 50 pictures of 5 people against 50 of 5; iia 50 pictures of 5 people '
             'against 50 of 5') in text and 'memorisation' not in text.split('10 people: 100')[1]
@@ -154,7 +155,7 @@ def test_the_dry_run_foretells_an_audit_of_real_prints(tmp_path):
 @real
 @pytest.mark.slow
 def test_real_prints_are_audited_to_a_report(ray, tmp_path):
-    outcome = run_audit(replace(prints(), attacks=('shadow', 'nearest')), Settings(store=str(tmp_path), mlflow=False),
+    outcome = run(GENERATOR, replace(prints(), attacks=('shadow', 'nearest')), Settings(store=str(tmp_path), mlflow=False),
                         show=False)
     results = load(outcome.results)
     data, primary = results['data'], results['primary']['auc']
