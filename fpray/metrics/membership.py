@@ -509,17 +509,12 @@ def _interpolate(x: npt.NDArray[np.float32], y: npt.NDArray[np.float32], limit: 
 def _percentiles(drawn: Array, estimate: float, data: Sample, edge_people: float = 0) -> Interval:
     """95 % bootstrap interval around `estimate`: percentiles, expanded for few people (Hesterberg 2015).
 
-    With k people on the smaller side the tails are the normal's beyond sqrt(k / (k - 1)) t[k - 1]: plain percentiles
-    are too narrow, at 10 people a side they left out a true 0.5 in 9.5 % of audits. At 0 or 1, where no draw
-    varies, the bound is the exact one of `edge_people`, if given.
+    Percentiles as in `people.percentiles`, of the smaller side's people. At 0 or 1, where no draw varies, the bound
+    is the exact one of `edge_people`, if given.
     """
-    k = min(data.people)
-    if k < 2:
-        return None, None
-    tail = stats.norm.sf(np.sqrt(k / (k - 1)) * stats.t.ppf(0.975, k - 1))
-    low, high = (float(q) for q in np.quantile(drawn, (tail, 1 - tail)))
-    if edge_people >= 1:
+    low, high = people.percentiles(drawn, estimate, min(data.people))
+    if low is not None and high is not None and edge_people >= 1:
         edge = 0.025 ** (1 / edge_people)
         low = min(low, edge) if estimate >= 1 else low
         high = max(high, 1 - edge) if estimate <= 0 else high
-    return min(low, estimate), max(high, estimate)
+    return low, high

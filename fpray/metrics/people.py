@@ -149,6 +149,19 @@ def tail(observed: float, permuted: Array) -> float:
     return float((1 + (permuted >= observed - _SAME).sum()) / (1 + len(permuted)))
 
 
+def percentiles(drawn: Array, estimate: float, people: int) -> Interval:
+    """95 % bootstrap interval that holds `estimate`: percentiles, expanded for few people (Hesterberg 2015).
+
+    With k people the tails are the normal's beyond sqrt(k / (k - 1)) t[k - 1]: plain percentiles are too narrow, at
+    10 people a side they left out a true 0.5 in 9.5 % of audits.
+    """
+    if people < 2 or not len(drawn):
+        return None, None
+    tail_ = stats.norm.sf(np.sqrt(people / (people - 1)) * stats.t.ppf(0.975, people - 1))
+    low, high = (float(q) for q in np.quantile(drawn, (tail_, 1 - tail_)))
+    return min(low, estimate), max(high, estimate)
+
+
 # Tests ------------------------------------------------------------------------------------------------------
 
 
