@@ -226,7 +226,7 @@ from fpray.store import Resources, Stage, Store
 from tests.distributed.test_plan import sit
 
 store = Store(sys.argv[1])
-cluster = Cluster(initialize_head=True, head_node_args={'num_cpus': 0, 'include_dashboard': False, '_temp_dir': sys.argv[2]})
+cluster = Cluster(initialize_head=True, head_node_args={'num_cpus': 0, 'include_dashboard': False, 'temp_dir': sys.argv[2]})
 ray.init(address=cluster.address, log_to_driver=False, logging_level='ERROR')
 
 def machine(name):
