@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from fpray.metrics.rate import Rate
+from fpray.metrics.rate import Interval, Rate
 
 Array = npt.NDArray[np.float64]
 PERMUTATIONS = 4_999  # the smallest p is 1 in 5,000: below 0.01 after Holm over some fifty entries
