@@ -94,7 +94,7 @@ class CodecStudy(MembershipStudy):
         """What was trained, with its losses along the way."""
         for name, folder in self.folders('codec/').items():
             trained, goal = json.loads((folder / 'trained.json').read_text()), self.goals.get(name)
-            curve = [{'images_seen': int(row['step']), **{key: row[f'loss_{key}'] for key in SIDES}}
+            curve = [{'images_seen': int(row['step']), **{key: row[key] for key in SIDES}}
                      for row in parse_curves((folder / CURVES).read_text())]
             role = goal.role if goal is not None else name.split('/')[0]
             yield {'name': name, 'role': role if role in ('control', 'defence', 'reference', 'shadow') else 'victim',

@@ -53,7 +53,7 @@ OWN_SIDES = ('members', 'nonmembers', 'reference')  # folders of an owner's copi
 def people(context: Context) -> None:
     """split.json: the audit's own division of the people, or members and non-members dealt anew among themselves."""
     config: steps.PeopleConfig = context.config['people']
-    split = steps.draw(ImageSet.load(context.inputs['pictures']), config.data, config.split, config.seed)
+    split = steps.draw(ImageSet.load(context.inputs['pictures']).records, config.data, config.split, config.seed)
     (context.out / 'split.json').write_text(dealt(split, context.config['deal']).to_json())
 
 
