@@ -76,7 +76,7 @@ class CodecLearner:
         quantiles = self.codec.entropy_bottleneck.quantiles
         self.weights = [weight for weight in self.codec.parameters() if weight is not quantiles]
         self.optimiser = torch.optim.AdamW(self._groups(), config.lr, fused=True)
-        self.aux_optimiser = torch.optim.Adam([quantiles], config.aux_lr, fused=True)
+        self.optimiser_aux = torch.optim.Adam([quantiles], config.aux_lr, fused=True)
 
     def step(self, batch: Batch, noise: torch.Generator) -> dict[str, Tensor]:
         """One step of the codec, one of its quantiles; see `Learner`.
@@ -101,14 +101,14 @@ class CodecLearner:
         return {
             'codec': self.codec.state_dict(),
             'optimiser': self.optimiser.state_dict(),
-            'aux_optimiser': self.aux_optimiser.state_dict(),
+            'optimiser_aux': self.optimiser_aux.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a `state_dict` of a learner with the same configuration."""
         self.codec.load_state_dict(state['codec'])
         self.optimiser.load_state_dict(state['optimiser'])
-        self.aux_optimiser.load_state_dict(state['aux_optimiser'])
+        self.optimiser_aux.load_state_dict(state['optimiser_aux'])
 
     def _groups(self) -> list[dict[str, Any]]:
         """Kernels decay; biases, and the parameters of GDN and of the densities, for which 0 is no rest, do not."""
@@ -123,9 +123,9 @@ class CodecLearner:
     def _aux_step(self) -> Tensor:
         """The quantiles follow the densities; they hang on no picture, so that all workers take the same step."""
         aux = self.codec.aux_loss()
-        self.aux_optimiser.zero_grad(set_to_none=True)
+        self.optimiser_aux.zero_grad(set_to_none=True)
         aux.backward()
-        self.aux_optimiser.step()
+        self.optimiser_aux.step()
         return aux
 
     def _uniform(self, values: Tensor, noise: torch.Generator) -> Tensor:
