@@ -219,17 +219,17 @@ def load_codec(folder: Path | str) -> Codec:
     Raises:
         UserError: there is none, or its files cannot be read.
     """
-    folder = Path(folder)
+    folder, mend = Path(folder), 'name a folder of a trained codec'
     try:
         codec = build_codec(CodecConfig(**json.loads((folder / CONFIG).read_text(encoding='utf-8'))))
         codec.load_state_dict(torch.load(folder / WEIGHTS_FILE, map_location='cpu', weights_only=True))
     except FileNotFoundError as fault:
-        raise UserError(f'{folder} holds no codec: {fault.filename} is missing', 'name a folder of a trained codec') from None
+        raise UserError(f'{folder} holds no codec: {fault.filename} is missing', mend) from None
     except UserError:
         raise
     except Exception as fault:  # torch and json name a dozen kinds for a damaged file
-        raise UserError(f'the codec in {folder} cannot be read ({" ".join(str(fault).split())[:100]})',
-                        'name a folder of a trained codec') from fault
+        why = ' '.join(str(fault).split())[:100]
+        raise UserError(f'the codec in {folder} cannot be read ({why})', mend) from fault
     return codec.eval()
 
 
