@@ -46,7 +46,8 @@ def pack(header: Header, strings: Sequence[bytes], shape: tuple[int, int]) -> by
     Returns:
         The file's content.
     """
-    head = _HEAD.pack(MAGIC, header.channels, bytes.fromhex(header.model_key), header.height, header.width, *shape, len(strings))
+    size = (header.height, header.width, *shape)
+    head = _HEAD.pack(MAGIC, header.channels, bytes.fromhex(header.model_key), *size, len(strings))
     body = head + b''.join(_NUMBER.pack(len(one)) for one in strings) + b''.join(strings)
     return body + _NUMBER.pack(zlib.crc32(body))
 

@@ -91,10 +91,10 @@ def _flags(kind: Any, config: Any, rest: Sequence[str], description: str) -> Any
     except SystemExit as end:
         if end.code != EXIT_CODE:
             raise
-        raise UserError(_one_line(said.getvalue()), 'see --help') from None
+        raise UserError(one_line(said.getvalue()), 'see --help') from None
 
 
-def _one_line(box: str) -> str:
+def one_line(box: str) -> str:
     """The words of a boxed complaint, up to where it goes on to list similar flags."""
     words = ' '.join(re.sub(r'[─-╿]+', ' ', box).split())
     words = re.sub(r'^(Parsing error|Unrecognized options|Required options|Invalid input)\s*', '', words)

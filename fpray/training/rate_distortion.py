@@ -76,7 +76,7 @@ class CodecLearner:
         quantiles = self.codec.entropy_bottleneck.quantiles
         self.weights = [weight for weight in self.codec.parameters() if weight is not quantiles]
         self.optimiser = torch.optim.AdamW(self._groups(), config.lr, fused=True)
-        self.aux_optimiser = torch.optim.Adam([quantiles], config.aux_lr, fused=True)
+        self.optimiser_aux = torch.optim.Adam([quantiles], config.aux_lr, fused=True)
 
     def step(self, batch: Batch, noise: torch.Generator) -> dict[str, Tensor]:
         """One step of the codec, one of its quantiles; see `Learner`.
@@ -101,14 +101,14 @@ class CodecLearner:
         return {
             'codec': self.codec.state_dict(),
             'optimiser': self.optimiser.state_dict(),
-            'aux_optimiser': self.aux_optimiser.state_dict(),
+            'optimiser_aux': self.optimiser_aux.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a `state_dict` of a learner with the same configuration."""
         self.codec.load_state_dict(state['codec'])
         self.optimiser.load_state_dict(state['optimiser'])
-        self.aux_optimiser.load_state_dict(state['aux_optimiser'])
+        self.optimiser_aux.load_state_dict(state['optimiser_aux'])
 
     def _groups(self) -> list[dict[str, Any]]:
         """Kernels decay; biases, and the parameters of GDN and of the densities, for which 0 is no rest, do not."""
@@ -123,9 +123,9 @@ class CodecLearner:
     def _aux_step(self) -> Tensor:
         """The quantiles follow the densities; they hang on no picture, so that all workers take the same step."""
         aux = self.codec.aux_loss()
-        self.aux_optimiser.zero_grad(set_to_none=True)
+        self.optimiser_aux.zero_grad(set_to_none=True)
         aux.backward()
-        self.aux_optimiser.step()
+        self.optimiser_aux.step()
         return aux
 
     def _uniform(self, values: Tensor, noise: torch.Generator) -> Tensor:
@@ -219,18 +219,17 @@ def load_codec(folder: Path | str) -> Codec:
     Raises:
         UserError: there is none, or its files cannot be read.
     """
-    folder = Path(folder)
+    folder, mend = Path(folder), 'name a folder of a trained codec'
     try:
         codec = build_codec(CodecConfig(**json.loads((folder / CONFIG).read_text(encoding='utf-8'))))
         codec.load_state_dict(torch.load(folder / WEIGHTS_FILE, map_location='cpu', weights_only=True))
     except FileNotFoundError as fault:
-        raise UserError(f'{folder} holds no codec: {fault.filename} is missing',
-                        'name a folder of a trained codec') from None
+        raise UserError(f'{folder} holds no codec: {fault.filename} is missing', mend) from None
     except UserError:
         raise
     except Exception as fault:  # torch and json name a dozen kinds for a damaged file
-        raise UserError(f'the codec in {folder} cannot be read ({" ".join(str(fault).split())[:100]})',
-                        'name a folder of a trained codec') from fault
+        why = ' '.join(str(fault).split())[:100]
+        raise UserError(f'the codec in {folder} cannot be read ({why})', mend) from fault
     return codec.eval()
 
 

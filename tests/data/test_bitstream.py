@@ -18,14 +18,14 @@ def test_what_goes_in_comes_out():
 
 @pytest.mark.parametrize('length', range(len(DATA)))
 def test_a_truncated_file_is_refused_at_every_length(length):
-    with pytest.raises(UserError, match='a.fpc is (truncated|no file of a learned codec)'):
+    with pytest.raises(UserError, match=r'a\.fpc is (truncated|no file of a learned codec)'):
         unpack(DATA[:length], 'a.fpc')
 
 
 @pytest.mark.parametrize('place', range(len(DATA)))
 def test_a_changed_byte_is_seen(place):
     changed = DATA[:place] + bytes([DATA[place] ^ 0x41]) + DATA[place + 1:]
-    with pytest.raises(UserError, match='a.fpc'):
+    with pytest.raises(UserError, match=r'a\.fpc'):
         unpack(changed, 'a.fpc')
 
 
@@ -36,7 +36,7 @@ def test_more_than_the_file_is_damage():
 
 @pytest.mark.parametrize('data', [b'', b'\x89PNG\r\n\x1a\n' + b'\x00' * 60])
 def test_a_foreign_file_is_refused(data):
-    with pytest.raises(UserError, match='picture.png is no file of a learned codec'):
+    with pytest.raises(UserError, match=r'picture\.png is no file of a learned codec'):
         unpack(data, 'picture.png')
 
 

@@ -129,7 +129,7 @@ def test_two_workers_have_one_workers_losses(runs, name):
     assert len(alone) == 8
     for step, losses in enumerate(alone):
         assert first[step] == second[step]  # averaged over the workers
-        assert first[step] == pytest.approx(losses, abs=1e-4)
+        assert first[step] == pytest.approx(losses, abs=1e-4, rel=1e-5)  # a codec's squared error is in the thousands
 
 
 @pytest.mark.parametrize('name', ['bce', 'wgan-gp', 'classifier', 'codec'])

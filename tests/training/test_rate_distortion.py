@@ -146,7 +146,7 @@ def test_keys_tell_codecs_apart(tmp_path):
 
 
 def test_damaged_codecs_are_refused(tmp_path):
-    with pytest.raises(UserError, match='codec.json is missing'):
+    with pytest.raises(UserError, match=r'codec\.json is missing'):
         load_codec(tmp_path)
     save_codec(build_codec(TINY), tmp_path)
     (tmp_path / 'codec.pt').write_bytes(b'no weights')
