@@ -35,6 +35,11 @@ LOCK = {plain(name): version for name, version in
         (line.split('==') for line in (ROOT / 'requirements.lock').read_text().split())}
 
 
+# Modules of the extras, which need not be installed, and their distributions.
+OF_EXTRAS = {'cv2': ['opencv-contrib-python-headless'], 'pyfing': ['pyfing'],
+             'fingerprint_recognition': ['fingerprint-recognition']}
+
+
 def test_the_lock_holds_names_and_versions_only() -> None:
     lines = (ROOT / 'requirements.lock').read_text().splitlines()
     assert [line for line in lines if not re.fullmatch(r'[A-Za-z0-9._-]+==[A-Za-z0-9.!+]+', line)] == []
@@ -57,8 +62,11 @@ def test_the_project_asks_for_what_it_imports() -> None:
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     names |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
     foreign = {name.split('.')[0] for name in names} - set(sys.stdlib_module_names) - {'fpray'}
-    asked = {plain(re.match(r'[\w.-]+', line)[0]) for line in PYPROJECT['project']['dependencies']}  # type: ignore[index]
-    assert {name for name in foreign if asked.isdisjoint(map(plain, distributions[name]))} == set()
+    extras = PYPROJECT['project']['optional-dependencies']
+    requirements = [*PYPROJECT['project']['dependencies'], *extras['fingerprint'], *extras['matcher']]
+    asked = {plain(re.match(r'[\w.-]+', line)[0]) for line in requirements}  # type: ignore[index]
+    makers = {name: distributions.get(name, OF_EXTRAS.get(name, [])) for name in foreign}
+    assert {name for name in foreign if asked.isdisjoint(map(plain, makers[name]))} == set()
 
 
 def test_the_environment_is_the_locks() -> None:

@@ -35,18 +35,31 @@ Template = tuple[Any, list[Any], Any]
 
 @dataclass(frozen=True)
 class Scale:
-    """Lengths of a set: dots an inch (None: unknown) and the ridge period in px that follows from it."""
+    """Lengths of a set: dots an inch (None: unknown), and the mean distance of ridges in px."""
 
     dpi: float | None
-
-    @property
-    def period(self) -> float:
-        """px; that of 500 dpi where the resolution is unknown."""
-        return fp.PERIOD_MM * (self.dpi or 500) / 25.4
+    period: float
 
     def length(self, at_500: float) -> float:
         """px of a length that is given in px at 500 dpi."""
-        return at_500 * (self.dpi or 500) / 500
+        return at_500 * self.period / _period(500)
+
+
+def scale_of(pixels: np.ndarray, dpi: float | None) -> Scale:
+    """The scale of prints (N, C, H, W): by their resolution or, where it is unknown, by the ridges of 32 of them."""
+    if dpi:
+        return Scale(dpi, _period(dpi))
+    frequencies = []
+    for n in np.unique(np.linspace(0, len(pixels) - 1, 32).astype(int)):
+        gray = _gray(pixels[n])
+        frequencies.append(fp.ridge_frequency(gray, fp.foreground(fp.structure(gray))).ravel())
+    seen = np.concatenate(frequencies)
+    seen = seen[np.isfinite(seen)]
+    return Scale(None, float(1 / np.median(seen)) if len(seen) else _period(500))
+
+
+def _period(dpi: float) -> float:
+    return fp.PERIOD_MM * dpi / 25.4
 
 
 def study_fidelity(
@@ -87,7 +100,7 @@ def study_fidelity(
     """
     old, new = (np.asarray(getattr(part, 'pixels', part)) for part in (before, after))
     _check(old, new, records, paired)
-    study = _Study(old, new, records, Scale(dpi), paired, seed, progress or (lambda done, total, what: None))
+    study = _Study(old, new, records, scale_of(old, dpi), paired, seed, progress or (lambda done, total, what: None))
     doubt = _doubt(old, new, dpi)
     few_dots = '' if dpi and dpi >= PORES_FROM else f'pores need {PORES_FROM} dpi'
     unpaired = '' if paired else 'generated pictures have no genuine pairs'
@@ -353,7 +366,7 @@ def pores_of(pictures: np.ndarray, others: np.ndarray | None, dpi: float) -> lis
     found = []
     for n, picture in enumerate(pictures):
         gray = _gray(picture)
-        mask = fp.foreground(fp.structure(gray, window=2 * Scale(dpi).period / 3))
+        mask = fp.foreground(fp.structure(gray, window=2 * _period(dpi) / 3))
         both = [gray] if others is None else [gray, _gray(others[n])]
         found.append(tuple(fp.pores(each, mask, dpi) for each in both))
     return found

@@ -11,7 +11,7 @@ from fpray.data import synthetic
 from fpray.data.classical import encode
 from fpray.errors import UserError
 from fpray.studies import fidelity
-from fpray.studies.fidelity import comparisons, study_fidelity
+from fpray.studies.fidelity import comparisons, scale_of, study_fidelity
 
 
 def prints(people, side):
@@ -92,6 +92,16 @@ def test_a_missing_extra_is_one_line_that_names_it(extra, module):
     with pytest.raises(UserError, match=f'{module} is missing.*pip install "fpray\\[{extra}\\]"') as fault:
         fidelity._missing(extra, optional=False)
     assert fidelity._missing(extra, optional=True) == str(fault.value) and '\n' not in str(fault.value)
+
+
+def test_a_set_of_unknown_resolution_is_measured_in_its_own_ridges(small):
+    pixels, _ = small
+    known, measured = scale_of(pixels, 500), scale_of(pixels, None)
+    assert known.period == pytest.approx(9.06, abs=0.01) and measured.period == pytest.approx(9.06, rel=0.2)
+    assert measured.dpi is None and known.length(8) == pytest.approx(8)
+    half = pixels.reshape(8, 1, 48, 2, 48, 2).mean(axis=(3, 5)).astype(np.uint8)
+    assert scale_of(half, None).length(8) == pytest.approx(measured.length(8) / 2, rel=0.1)
+    assert scale_of(np.full((2, 1, 40, 40), 99, np.uint8), None).period == known.period  # no ridges at all
 
 
 def test_comparisons_are_of_one_finger_and_of_two_people():
