@@ -21,10 +21,11 @@ with warnings.catch_warnings():
     warnings.simplefilter('ignore', FutureWarning)  # torch's, about what CompressAI imports
     from compressai.entropy_models import EntropyBottleneck, GaussianConditional
     from compressai.layers import GDN
-    from compressai.models.google import MeanScaleHyperprior, ScaleHyperprior
+    from compressai.models.google import MeanScaleHyperprior, ScaleHyperprior, get_scale_table
     from compressai.models.utils import conv, deconv
 
 MULTIPLE = 64  # px; four halvings of the picture, two more of its latent
+SCALES = 256  # of the Gaussian coder, from 0.11 to 256: 3 % apart
 Draw = Callable[[Tensor], Tensor]
 
 
@@ -57,7 +58,43 @@ class _Bottleneck(_DrawnNoise, EntropyBottleneck):
 
 
 class _Conditional(_DrawnNoise, GaussianConditional):
-    pass
+    """The Gaussian coder with a finer table of scales than CompressAI's, each scale by the nearest of the table.
+
+    CompressAI's 64 levels, rounded up, cost a third of the bits where nearly every symbol is 0. A picture's coder gets
+    the rows of the table that it uses: handing over all takes longer than coding.
+    """
+
+    def build_indexes(self, scales: Tensor) -> Tensor:
+        """(N, C, H, W) scales to the rows of the nearest scales, by ratio."""
+        between = (self.scale_table[:-1] * self.scale_table[1:]).sqrt()
+        return torch.bucketize(scales.contiguous(), between).int()
+
+    def compress(self, inputs: Tensor, indexes: Tensor, means: Tensor | None = None) -> list[bytes]:
+        """See CompressAI's EntropyModel."""
+        symbols, (rows, *tables) = self.quantize(inputs, 'symbols', means), self._used(indexes)
+        encode = self.entropy_coder.encode_with_indexes
+        return [
+            encode(one.flatten().tolist(), places.flatten().tolist(), *tables)
+            for one, places in zip(symbols, rows, strict=True)
+        ]
+
+    def decompress(
+        self, strings: list[bytes], indexes: Tensor, dtype: torch.dtype = torch.float, means: Tensor | None = None
+    ) -> Tensor:
+        """See CompressAI's EntropyModel."""
+        rows, *tables = self._used(indexes)
+        decode = self.entropy_coder.decode_with_indexes
+        symbols = [
+            decode(string, places.flatten().tolist(), *tables) for string, places in zip(strings, rows, strict=True)
+        ]
+        return self.dequantize(torch.tensor(symbols, device=indexes.device).view(indexes.shape), means, dtype)
+
+    def _used(self, indexes: Tensor) -> tuple[Tensor, Any, Any, Any]:
+        """Rows of a smaller table in place of `indexes`; the table's distributions, their lengths and offsets."""
+        used, rows = indexes.unique(return_inverse=True)
+        lengths = self.cdf_length[used]
+        cdf = self.quantized_cdf[used, : int(lengths.max())]
+        return rows, cdf.tolist(), lengths.tolist(), self.offset[used].tolist()
 
 
 class Codec(ScaleHyperprior):
@@ -126,7 +163,8 @@ class Codec(ScaleHyperprior):
         Adam moves a quantile by `aux_lr` a step at most, so that after a short training the tables would end where
         the latent does not, and what lies outside costs a multiple of its information content.
         """
-        return super().update(scale_table, force, update_quantiles)
+        table = get_scale_table(levels=SCALES) if scale_table is None else scale_table
+        return super().update(table, force, update_quantiles)
 
     @contextmanager
     def noise_from(self, draw: Draw) -> Iterator[None]:

@@ -14,12 +14,12 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from fpray.models.config import DiscriminatorConfig, GeneratorConfig, ScorerConfig
+from fpray.models.config import CodecConfig, DiscriminatorConfig, GeneratorConfig, ScorerConfig
 from fpray.models.gan import MinibatchDiscrimination
 from fpray.models.scorer import build_scorer
 from fpray.training.adversarial import GanLearner
 from fpray.training.classifier import ClassifierLearner
-from fpray.training.config import ClassifierConfig, GanConfig, LoopConfig
+from fpray.training.config import ClassifierConfig, GanConfig, LoopConfig, RateDistortionConfig
 from fpray.training.loop import Learner, Pictures, train
 from fpray.training.parallel import (
     SyncedBatchNorm2d,
@@ -31,6 +31,7 @@ from fpray.training.parallel import (
     synchronise,
     world_size,
 )
+from fpray.training.rate_distortion import CodecLearner
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = (16, 16)
@@ -50,6 +51,7 @@ def learners(loop: LoopConfig) -> dict[str, Learner]:
         'classifier': ClassifierLearner(
             ClassifierConfig(ScorerConfig(image=IMAGE, classes=3, widths=(4, 8))), loop, 1
         ),
+        'codec': CodecLearner(RateDistortionConfig(CodecConfig(n=8, m=12), crop=12), loop, 1),
     }
 
 
@@ -121,7 +123,7 @@ def runs(tmp_path_factory) -> tuple[dict, dict, dict]:
     return alone, *(torch.load(folder / f'{rank}.pt', weights_only=True) for rank in range(2))
 
 
-@pytest.mark.parametrize('name', ['bce', 'wgan-gp', 'classifier'])
+@pytest.mark.parametrize('name', ['bce', 'wgan-gp', 'classifier', 'codec'])
 def test_two_workers_have_one_workers_losses(runs, name):
     alone, first, second = (run[name]['course'] for run in runs)
     assert len(alone) == 8
@@ -130,7 +132,7 @@ def test_two_workers_have_one_workers_losses(runs, name):
         assert first[step] == pytest.approx(losses, abs=1e-4)
 
 
-@pytest.mark.parametrize('name', ['bce', 'wgan-gp', 'classifier'])
+@pytest.mark.parametrize('name', ['bce', 'wgan-gp', 'classifier', 'codec'])
 def test_two_workers_have_one_workers_weights(runs, name):
     alone, first, second = (run[name]['state'] for run in runs)
     for part, weights in alone.items():
