@@ -13,6 +13,7 @@ from fpray.reports.drawing import (
     Panel,
     Rate,
     Results,
+    counts_of,
     detail,
     estimate,
     interval,
@@ -195,12 +196,8 @@ def _forest_row(bar: _Bar, x: Axis, y: float, mark: float, people: str) -> tuple
     return body, y + 12
 
 
-def _spread(rates: Sequence[Rate], people: str) -> str:
-    """'n 240 pictures of 80 people a row', with ranges where the rows differ."""
-    def span(key: str) -> str:
-        values = [rate[key] for rate in rates] or [0]
-        return f'{min(values):,}' if min(values) == max(values) else f'{min(values):,}–{max(values):,}'
-    return f'n {span("n")} pictures of {span("n_people")} {people} a row, 95 % bars'
+def _counted_rows(results: Results, rates: Sequence[Rate]) -> str:
+    return f'{counts_of(rates, people_words(results))} a row, 95 % bars'
 
 
 def gaps(results: Results, measure: str) -> str:
@@ -214,7 +211,7 @@ def gaps(results: Results, measure: str) -> str:
     series = _lambda_series(results)
     bars = [_Bar('', f'{lambda_words(row["lmbda"])}{" · primary" if row["primary"] else ""}',
                  row['sides'][measure]['gap'], series[row['lmbda']]) for row in results['codec']['lambdas']]
-    counted = _spread([bar.rate for bar in bars], people_words(results))
+    counted = _counted_rows(results, [bar.rate for bar in bars])
     return _forest(results, f'{name}: members minus non-members', counted, bars, axis, 0.0)
 
 
@@ -225,7 +222,7 @@ def leak_by_lambda(results: Results) -> str:
         title = f'{lambda_words(row["lmbda"])}{" · primary" if row["primary"] else ""}'
         bars += [_Bar(title, 'calibrated', row['auc'], 0),
                  _Bar('', 'as it is (thesis 6.1)', row['auc_uncalibrated'], 1, False)]
-    return _forest(results, 'Leak at each lambda', _spread([bar.rate for bar in bars], people_words(results)), bars,
+    return _forest(results, 'Leak at each lambda', _counted_rows(results, [bar.rate for bar in bars]), bars,
                    'AUC (dashed: chance)', 0.5, (0.0, 1.0))
 
 
@@ -242,8 +239,8 @@ def attacks(results: Results) -> str:
             name = label(row['attack']) + (' (endpoint)' if row['attack'] == primary['attack'] else '')
             bars.append(_Bar(heading if i == 0 else '', name, row['auc'], series, series == 0))
     counted = f'{CONTRASTS[primary["contrast"]][0]}, by {primary["unit"]}; '
-    return _forest(results, 'The attacks beside one another', counted + _spread([b.rate for b in bars],
-                   people_words(results)), bars, 'AUC (dashed: chance)', 0.5, (0.0, 1.0))
+    return _forest(results, 'The attacks beside one another', counted + _counted_rows(results, [b.rate for b in bars]),
+                   bars, 'AUC (dashed: chance)', 0.5, (0.0, 1.0))
 
 
 # Training.
@@ -298,8 +295,8 @@ def frontier(results: Results, width: float = 760) -> str:
     ends = [v for row in placed for rate in (row['auc'], row['auc_fresh']) if rate
             for v in (rate['estimate'], *rate['interval']) if v is not None]
     low, high = _span([sign * row[key] for row in placed] if key else [], 0.14)
-    panel = Panel('Leakage against utility', _spread([row['auc'] for row in placed], people_words(results))
-                  .replace('a row', 'a point'), (low, high), (min([0.4, *ends]), max([1.0, *ends])),
+    panel = Panel('Leakage against utility', f'{counts_of([row["auc"] for row in placed], people_words(results))} a point, '
+                  '95 % bars', (low, high), (min([0.4, *ends]), max([1.0, *ends])),
                   (words, 'AUC'), right=width - 52, size=(width, 190 if width < 600 else 300))
     _frontier_axes(panel, sign)
     spots = [(panel.x(sign * row[key]), panel.y(row['auc']['estimate'])) for row in placed] if key else []

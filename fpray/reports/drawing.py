@@ -107,6 +107,14 @@ def detail(rate: Rate, people: str) -> str:
     return f'{NB}· '.join(part.replace(' ', NB) for part in parts if part)
 
 
+def counts_of(rates: Sequence[Rate], people: str) -> str:
+    """'n 120-480 pictures of 40-160 people': what stands behind several rates, as ranges where they differ."""
+    def span(key: str) -> str:
+        values = [rate[key] for rate in rates] or [0]
+        return f'{min(values):,}' if min(values) == max(values) else f'{min(values):,}–{max(values):,}'
+    return f'n {span("n")} pictures of {span("n_people")} {people}'
+
+
 def label(name: str) -> str:
     """A stored name as words: 'white_box' becomes 'white box'."""
     return name.replace('_', ' ')

@@ -17,6 +17,7 @@ from fpray.reports.drawing import (
     Panel,
     Rate,
     Results,
+    counts_of,
     detail,
     estimate,
     interval,
@@ -235,7 +236,7 @@ def sweep(results: Results, contrast: str) -> str:
     sizes = sorted({row['people'] for row in rows}) or [1]
     ends = [v for row in rows for v in (*row['auc']['interval'], row['auc']['estimate']) if v is not None]
     panel = Panel(f'{CONTRASTS[contrast][0]}: leak against training-set size',
-                   _spread_of_n(rows, people_words(results)),
+                   f'{counts_of([row["auc"] for row in rows], people_words(results))} a point',
                    (sizes[0] / 1.5, sizes[-1] * 1.5), (min(0.4, min(ends, default=0.4)), max([1.0, *ends])),
                    ('people in the training set', 'AUC by person, bars 95 % over people'), (True, False),
                    NAMED)
@@ -256,14 +257,6 @@ def sweep(results: Results, contrast: str) -> str:
         panel.key(series, f's{series % 6} f{series % 6}', label(attack))
     panel.legend.append((marker(13, 0, 0, 'n'), 'filled: headline size; hollow: this run, no verdict'))
     return panel.svg()
-
-
-def _spread_of_n(rows: Sequence[Mapping[str, Any]], people: str) -> str:
-    """'n 120-480 pictures of 40-160 people a point', from the stored rates."""
-    def span(key: str) -> str:
-        values = [row['auc'][key] for row in rows] or [0]
-        return f'{min(values):,}' if min(values) == max(values) else f'{min(values):,}–{max(values):,}'
-    return f'n {span("n")} pictures of {span("n_people")} {people} a point'
 
 
 def _shadows_of(results: Results, victim: str) -> list[Mapping[str, Any]]:

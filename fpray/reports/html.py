@@ -35,6 +35,7 @@ def render(results: Results, images: Mapping[str, Picture] | None = None, show_i
         r=results, people=drawing.people_words(results), css=drawing.THEME_CSS + drawing.FIGURE_CSS,
         published=published, words=words, contrasts=drawing.CONTRASTS, figures=figures.all_figures(results),
         kind=_kind(results['verdict']), meaning=_meaning(results['verdict'], words), negatives=negatives(results),
+        fewest=codec_figures.FEWEST_VICTIMS,
         pictures=_pictures(images or {}, words.pictures, bool(results['data']['synthetic']) or show_images))
 
 

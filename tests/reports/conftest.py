@@ -278,7 +278,7 @@ def _frontier():
 def _fidelity(available):
     if not available:
         return {'not_available': 'needs pyfing: pip install "fpray[fingerprints]"'}
-    return {'pictures': 240, 'tolerance_px': 8, 'ridges': {'frequency': rate(-0.002, 0.003, 0.0),
+    return {'pictures': 240, 'paired': True, 'tolerance_px': 8, 'ridges': {'frequency': rate(-0.002, 0.003, 0.0),
                                                            'coherence': rate(-0.03, 0.01, 0.0)},
             'minutiae': {'precision': rate(0.81, 0.05, None), 'recall': rate(0.77, 0.05, None),
                          'distance': {'wasserstein': rate(0.4, 0.1, 0.0)}},
