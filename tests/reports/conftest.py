@@ -201,7 +201,129 @@ def build(seed=0, available=True, synthetic=True, subject_known=True):
     }
 
 
+COMMON = ('schema_version', 'preset', 'seed', 'config_hash', 'fpray_version', 'created', 'summary', 'warnings', 'data',
+          'primary', 'controls', 'epsilon', 'rerun', 'timing', 'environment')
+LAMBDAS = (0.01, 0.003, 0.001, 0.0003)
+CODEC_ATTACKS = {'rate-distortion': 0.58, 'rate': 0.66, 'distortion': 0.55, 'psnr': 0.55, 'calibrated': 0.79,
+                 'calibrated-png': 0.61, 'calibrated-jpeg': 0.6, 'bands': 0.74, 'lira': 0.76, 'rmia': 0.77}
+
+
+def _codec_attack(name, contrast, auc, unit, rng):
+    row = _attack(name, contrast, 40, unit, auc, rng)
+    return row | {'victim': 'codec_0.01'}
+
+
+def _gap(value, half, p):
+    return rate(value, None, 0.0, p=p) | {'interval': [value - half, value + half]}
+
+
+def _lambda_row(lmbda, i):
+    bpp, mse = 1.4 - 0.33 * i, 60.0 * 3**i
+    sides = {'bpp': (bpp, -0.0021 if i else -0.031, 0.0018), 'mse': (mse, 0.9 - 2.1 * (i < 2), 1.1),
+             'loss': (bpp + lmbda * mse, -0.06 + 0.03 * i, 0.021)}
+    return {'lmbda': lmbda, 'victim': f'codec_{lmbda:g}', 'primary': i == 0,
+            'sides': {key: {'members': middle + gap, 'nonmembers': middle, 'gap': _gap(gap, half, 0.02)}
+                      for key, (middle, gap, half) in sides.items()},
+            'auc': rate(0.79 - 0.07 * i, 0.09, p=0.001), 'auc_uncalibrated': rate(0.58 - 0.03 * i, 0.1, p=0.2)}
+
+
+def _rate_distortion(rng):
+    points, means = [], []
+    for i, lmbda in enumerate(LAMBDAS):
+        bpp = np.abs(rng.normal(1.4 - 0.33 * i, 0.16, 240))
+        mse = 60.0 * 3**i * np.exp(rng.normal(0, 0.25, 240))
+        psnr = 20 * np.log10(255) - 10 * np.log10(mse)
+        points.append({'lmbda': lmbda, 'bpp': bpp, 'psnr': psnr, 'mse': mse})
+        means.append({'lmbda': lmbda, 'bpp': bpp.mean(), 'mse': mse.mean(), 'psnr': psnr.mean(), 'ssim': 0.93 - 0.08 * i,
+                      'ms_ssim': None, 'n': 240, 'n_people': 80})
+    fit = {key: dict(zip(('slope', 'intercept'), np.polyfit([m['bpp'] for m in means], [m[key] for m in means], 1),
+                         strict=True)) for key in ('psnr', 'mse')}
+    classical = [{'codec': codec, 'points': [
+        {'setting': q, 'bpp': start + q / 60, 'mse': 65025 / 10**((22 + gain + q / 12) / 10), 'psnr': 22 + gain + q / 12,
+         'ssim': 0.7 + q / 400} for q in (10, 30, 50, 70, 90)]}
+        for codec, start, gain in (('JPEG', 1.1, 0.0), ('JPEG 2000', 0.4, 1.0), ('WebP', 4.2, 2.0))]
+    return {'points': points, 'means': means, 'fit': fit, 'classical': classical}
+
+
+def _codecs(rng):
+    roles = [(f'codec_{lmbda:g}', 'victim', lmbda) for lmbda in LAMBDAS]
+    roles += [(f'reference_{lmbda:g}', 'reference', lmbda) for lmbda in LAMBDAS]
+    roles += [(f'shadow_{k}', 'shadow', 0.01) for k in range(8)]
+    roles += [('placebo', 'control', 0.01), ('rehearsal', 'control', 0.01)]
+    roles += [(name, 'defence', 0.01) for name in ('twin', 'stand-in', 'early-stop', 'dp-sgd')]
+    seen = np.arange(1000, 21000, 1000)
+    curves = {name: (4 - i % 4) * (0.4 + 30 * np.exp(-seen / 1200)) + rng.normal(0, 0.03, len(seen))
+              for i, (name, _, _) in enumerate(roles)}
+    return [{'name': name, 'role': role, 'lmbda': lmbda, 'people': None if name == 'stand-in' else 40, 'images': 240,
+             'trained_images': 20000,
+             'curve': [{'images_seen': s, 'loss': value, 'bpp': value / 3, 'mse': value / 3 / lmbda}
+                       for s, value in zip(seen, curves[name], strict=True)]} for name, role, lmbda in roles]
+
+
+def _frontier():
+    rows = [('none', 0.79, 0.0, 0.0, 3, ''), ('twin', 0.53, -1.4, 19.0, 3, ''), ('stand-in', 0.51, -2.9, 41.0, 1, ''),
+            ('early-stop', 0.61, -0.8, 11.0, 1, ''), ('regularised', 0.72, -0.75, 10.0, 1, ''),
+            ('dp-sgd', 0.52, None, None, 1, 'its rates do not overlap')]
+    fresh = rate(0.56, 0.1, note='people who had no part in the choice')
+    return {'rows': [{'defence': name, 'text': f'what {name} does', 'victims': victims, 'lmbda': 0.01,
+                      'auc': rate(auc, 0.08), 'auc_fresh': fresh if name == 'twin' else None,
+                      'uncalibrated': rate(0.55, 0.08), 'bpp': 1.3, 'psnr': 28.1, 'psnr_difference': difference,
+                      'bd_rate': bd, 'epsilon': 8.0 if name == 'dp-sgd' else None,
+                      'delta': 0.001 if name == 'dp-sgd' else None, 'note': note}
+                     for name, auc, difference, bd, victims, note in rows],
+            'choice': {'candidates': [{'name': f'gan_{n}', 'auc': rate(auc, 0.09), 'text': f'trained on {n} people'}
+                                      for n, auc in ((10, 0.81), (20, 0.66), (40, 0.57))], 'chosen': 'gan_40'}}
+
+
+def _fidelity(available):
+    if not available:
+        return {'not_available': 'needs pyfing: pip install "fpray[fingerprints]"'}
+    return {'pictures': 240, 'paired': True, 'tolerance_px': 8, 'ridges': {'frequency': rate(-0.002, 0.003, 0.0),
+                                                           'coherence': rate(-0.03, 0.01, 0.0)},
+            'minutiae': {'precision': rate(0.81, 0.05, None), 'recall': rate(0.77, 0.05, None),
+                         'distance': {'wasserstein': rate(0.4, 0.1, 0.0)}},
+            'pores': {'not_available': 'pores need 1000 dpi'}, 'extractor': 'pyfing, pretrained'}
+
+
+def build_codec(seed=0, available=True, synthetic=True, subject_known=True):
+    """Results of a made-up codec study; `available=False` leaves placebo, rehearsal and fidelity out."""
+    rng = np.random.default_rng(seed)
+    results = {key: value for key, value in build(seed, available, synthetic, subject_known).items() if key in COMMON}
+    weak = {'mia': 1.0, 'iia': 0.5, 'memorisation': 0.45}
+    attacks = [_codec_attack(name, contrast, 0.5 + (auc - 0.5) * weak[contrast], unit, rng)
+               for name, auc in CODEC_ATTACKS.items() for contrast in weak for unit in ('picture', 'subject')]
+    tops = {a['contrast']: {cell['k']: {k: v for k, v in cell.items() if k != 'k'} for cell in a['top']}
+            for a in attacks if a['attack'] == 'calibrated' and a['unit'] == 'picture'}
+    roc, histograms = _curves(rng)
+    found = 'Found: a leak of membership (AUC 0.62-0.80, 80 people)'
+    cannot = 'Cannot say, because there is no placebo and no rehearsal for 10 people a side'
+    lacking = {'not_available': 'memorisation and IIA need a second impression'}
+    return results | {
+        'title': 'What does this fingerprint codec give away?', 'study': 'codec', 'config': {'lmbda': 0.01},
+        'verdict': found if available else cannot, 'summary': ['A codec spends fewer bits on pictures it knows.'],
+        'threat_models': [{'name': name, 'infers': 'whether a picture or a person was trained on',
+                           'sees': 'bits and the decoded picture', 'holds': 'query pictures', 'source': 'Cavasin 2023'}
+                          for name in CODEC_ATTACKS],
+        'primary': results['primary'] | {'attack': 'calibrated', 'victim': 'codec_0.01'}, 'attacks': attacks,
+        'roc': {key.replace('shadow', 'calibrated'): value for key, value in roc.items() if key.startswith('shadow')},
+        'histograms': {key.replace('shadow', 'calibrated'): value for key, value in histograms.items()}, 'sweep': [],
+        'table_6_1': [{'victim': f'codec_{lmbda:g}', 'lmbda': lmbda, 'people': 40, 'images': 240, 'mia': tops['mia'],
+                       'iia': tops['iia'] if available else lacking} for lmbda in LAMBDAS],
+        'codec': {'primary_lmbda': 0.01, 'family': 'mean-scale', 'parameters': 214355,
+                  'lambdas': [_lambda_row(lmbda, i) for i, lmbda in enumerate(LAMBDAS)],
+                  'rate_distortion': _rate_distortion(rng), 'codecs': _codecs(rng), 'frontier': _frontier(),
+                  'fidelity': _fidelity(available),
+                  'bitstream': {'files': 240, 'largest_excess_bytes': 13.0, 'mean_overhead': 0.0084}},
+    }
+
+
 @pytest.fixture
 def make_results():
     """The builder itself, so that a test can ask for the variant it needs."""
     return build
+
+
+@pytest.fixture
+def make_codec_results():
+    """The builder of a codec study."""
+    return build_codec

@@ -5,7 +5,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from fpray.reports import figures, html
+from fpray.reports import codec_figures, drawing, figures, html
+from fpray.reports.results import plain
 
 SVG = '{http://www.w3.org/2000/svg}'
 
@@ -28,7 +29,7 @@ def test_every_figure_is_xml_with_a_name_and_stands_alone(make_results, tmp_path
 
 @pytest.mark.parametrize('width', [350, 900])
 def test_the_controls_figure_prints_each_rate_with_its_company(make_results, width):
-    text = figures.controls(make_results(), width).replace(figures.NB, ' ')
+    text = figures.controls(make_results(), width).replace(drawing.NB, ' ')
     for words in ('0.71 [0.62, 0.80]', '0.52 [0.43, 0.61]', '0.51 [0.42, 0.60]', '0.50 [0.38, 0.62]',
                   '0.74 [0.64, 0.84]', '0.19 [0.08, 0.30]', 'chance 0.5 · n 240 · 80 people · p = 0.001'):
         assert words in text
@@ -51,7 +52,7 @@ def test_bars_lie_where_their_numbers_say(make_results):
 
 
 def test_people_are_fingers_where_no_person_is_known(make_results):
-    text = figures.controls(make_results(subject_known=False)).replace(figures.NB, ' ')
+    text = figures.controls(make_results(subject_known=False)).replace(drawing.NB, ' ')
     assert '80 fingers as people' in text and '80 people' not in text
 
 
@@ -63,18 +64,18 @@ def test_people_are_fingers_where_no_person_is_known(make_results):
     ({'estimate': 0.0, 'interval': [None, None], 'chance': 0.0}, '0.00 no interval'),
     ({'estimate': None, 'interval': [None, None], 'chance': 0.5}, 'not available no interval')])
 def test_rounding_never_moves_a_number_onto_chance(rate, words):
-    assert f'{figures.estimate(rate)} {figures.interval(rate)}'.replace(figures.NB, ' ') == words
+    assert f'{drawing.estimate(rate)} {drawing.interval(rate)}'.replace(drawing.NB, ' ') == words
 
 
 def test_a_logarithmic_axis_puts_decades_at_equal_steps():
-    axis = figures.Axis(0.001, 1, 0, 300, log=True)
+    axis = drawing.Axis(0.001, 1, 0, 300, log=True)
     assert [axis(v) for v in axis.ticks()] == [0, 100, 200, 300]
     assert axis(0) == 0  # held at the edge
 
 
 def test_linear_ticks_are_round_and_inside():
-    assert figures.Axis(0.31, 1, 0, 1).ticks(4) == [0.4, 0.6, 0.8, 1.0]
-    assert figures.Axis(0, 48000, 0, 1).ticks() == [0, 10000, 20000, 30000, 40000]
+    assert drawing.Axis(0.31, 1, 0, 1).ticks(4) == [0.4, 0.6, 0.8, 1.0]
+    assert drawing.Axis(0, 48000, 0, 1).ticks() == [0, 10000, 20000, 30000, 40000]
 
 
 def test_words_of_the_user_cannot_break_a_figure(make_results):
@@ -88,3 +89,130 @@ def test_search_shows_failed_and_pruned_trials(make_results):
     root = ElementTree.fromstring(figures.search(make_results()))
     tips = [t.text for t in root.iter('title')]
     assert [sum(word in tip for tip in tips) for word in ('finished', 'failed', 'pruned')] == [5, 1, 2]
+
+
+# The codec's own figures.
+
+def _spots(figure, words):
+    """Centre of every marker whose tooltip holds the words."""
+    spots = []
+    for shape in ElementTree.fromstring(figure).iter():
+        tip = shape.find('title')
+        if tip is not None and words in tip.text:
+            if shape.get('cx'):
+                spots.append((float(shape.get('cx')), float(shape.get('cy'))))
+            else:
+                pairs = [[float(v) for v in pair.split(',')] for pair in shape.get('points').split()]
+                spots.append(tuple((min(axis) + max(axis)) / 2 for axis in zip(*pairs, strict=True)))
+    return spots
+
+
+def _scale(figure, words):
+    """Position in px of a value on the figure's x axis, from the tick labels."""
+    ticks = {float(t.text): float(t.get('x')) for t in ElementTree.fromstring(figure).iter('text')
+             if t.get('text-anchor') == 'middle' and re.fullmatch(r'-?[\d.]+', t.text or '')}
+    (a, x), (b, y) = min(ticks.items()), max(ticks.items())
+    return lambda value: x + (value - a) / (b - a) * (y - x)
+
+
+@pytest.mark.parametrize('available', [True, False])
+def test_every_figure_of_a_codec_is_xml_and_stands_alone(make_codec_results, tmp_path, available):
+    results = plain(make_codec_results(available=available))
+    expected = {'controls', 'gaps-loss', 'gaps-bpp', 'gaps-mse', 'leak-lambda', 'attacks', 'clusters-psnr', 'clusters-mse',
+                'averages-psnr', 'averages-mse', 'frontier', 'frontier-phone', 'roc-mia', 'histogram-calibrated-mia',
+                'training-victim-1', 'training-shadow-1', 'training-shadow-2'}
+    assert expected <= set(figures.all_figures(results))
+    assert not any(name.startswith(('stopping', 'losses', 'search')) for name in figures.all_figures(results))
+    for path in html.write_figures(results, tmp_path / 'figures'):
+        assert ElementTree.parse(path).getroot().get('aria-label') and 'synthetic stand-in' in path.read_text()
+
+
+@pytest.mark.parametrize('measure', ['loss', 'bpp', 'mse'])
+def test_gaps_keep_their_sign(make_codec_results, measure):
+    results = plain(make_codec_results())
+    figure = codec_figures.gaps(results, measure)
+    at = _scale(figure, measure)
+    for row in results['codec']['lambdas']:
+        (x, _), = _spots(figure, f'{codec_figures.lambda_words(row["lmbda"])}{" · primary" if row["primary"] else ":"}')
+        assert x == pytest.approx(at(row['sides'][measure]['gap']['estimate']), abs=0.2)
+
+
+def test_a_small_gap_is_not_rounded_onto_none(make_codec_results):
+    text = codec_figures.gaps(plain(make_codec_results()), 'bpp').replace(drawing.NB, ' ')
+    assert '-0.0021 [-0.0039, -0.0003]' in text
+
+
+def test_means_lie_at_their_rate_and_every_picture_is_drawn(make_codec_results):
+    results = plain(make_codec_results())
+    figure = codec_figures.clusters(results, 'psnr')
+    at = _scale(figure, 'bpp')
+    for row in results['codec']['rate_distortion']['means']:
+        (x, _), = _spots(figure, f'{codec_figures.lambda_words(row["lmbda"])}: ')
+        assert x == pytest.approx(at(row['bpp']), abs=0.2)
+    dots = [p.get('d').count('M') for p in ElementTree.fromstring(figure).iter('path') if 'dots' in p.get('class')]
+    assert len(dots) == 4 and all(220 < n <= 240 for n in dots)  # twins on the same tenth of a px are drawn once
+
+
+def test_the_fitted_line_is_the_stored_one(make_codec_results):
+    results = plain(make_codec_results())
+    fit = results['codec']['rate_distortion']['fit']['psnr']
+    fit.update(slope=2.0, intercept=21.5)
+    text = codec_figures.averages(results, 'psnr')
+    assert 'straight line: 21.5 + 2 · bpp' in text and 'WebP: over' in text  # WebP starts beyond the codec's rates
+
+
+def test_a_defence_lies_where_its_numbers_say_and_few_victims_are_hollow(make_codec_results):
+    results = plain(make_codec_results())
+    figure = codec_figures.frontier(results)
+    at = _scale(figure, 'dB')
+    rows = {row['defence']: row for row in results['codec']['frontier']['rows']}
+    for name in ('none', 'twin', 'stand-in', 'early-stop', 'regularised'):
+        (x, _), = _spots(figure, f'{name}, ')
+        assert x == pytest.approx(at(rows[name]['psnr_difference']), abs=0.2)
+    heights = [_spots(figure, f'{name}, ')[0][1] for name in ('none', 'regularised', 'early-stop', 'twin', 'stand-in')]
+    assert heights == sorted(heights)  # more leakage lies higher
+    assert figure.count('hollow"><title>') == 3 and 'dp-sgd: not placed' in figure
+
+
+def test_the_frontier_falls_back_to_bd_rate_mirrored(make_codec_results):
+    results = plain(make_codec_results())
+    for row in results['codec']['frontier']['rows']:
+        row['psnr_difference'] = None
+    figure = codec_figures.frontier(results)
+    assert 'BD-rate' in figure
+    assert _spots(figure, 'twin, ')[0][0] < _spots(figure, 'none, ')[0][0]  # 19 % more bits lie to the left
+    for row in results['codec']['frontier']['rows']:
+        row['bd_rate'] = None
+    assert 'frontier' not in figures.all_figures(results)
+
+
+def test_names_on_the_frontier_do_not_cover_one_another(make_codec_results):
+    results = plain(make_codec_results())
+    for row in results['codec']['frontier']['rows'][:5]:
+        row['psnr_difference'], row['auc']['estimate'] = -1.0, 0.6
+    results['codec']['frontier']['rows'][0]['psnr_difference'] = 0.0
+    root = ElementTree.fromstring(codec_figures.frontier(results))
+    names = [t for t in root.iter('text') if t.get('class') == 'b halo']
+    boxes = [(float(t.get('x')), float(t.get('y')), 6.9 * len(t.text)) for t in names]
+    assert len(names) == 5
+    for i, (x, y, room) in enumerate(boxes):
+        assert all(abs(y - v) >= 13 or x + room <= u or u + more <= x for u, v, more in boxes[:i])
+
+
+def test_attacks_are_split_by_calibration(make_codec_results):
+    figure = codec_figures.attacks(plain(make_codec_results()))
+    first, second = figure.split('AS THEY ARE')
+    assert all(f'{name}:' in first for name in ('calibrated (endpoint)', 'calibrated-png', 'bands', 'lira', 'rmia'))
+    assert all(f'{name}:' in second for name in codec_figures.UNCALIBRATED)
+
+
+def test_a_bare_codec_study_draws_what_it_has(make_codec_results):
+    bare = plain(make_codec_results())
+    bare['attacks'], bare['roc'], bare['histograms'] = [], {}, {}
+    bare['codec'].update(lambdas=[], codecs=[], frontier={'rows': [], 'choice': None})
+    bare['codec']['rate_distortion'].update(points=[], means=[], classical=[])
+    assert set(figures.all_figures(bare)) == {'controls', 'controls-phone'}
+
+
+def test_a_short_logarithmic_axis_counts_one_two_five():
+    assert drawing.Axis(0.4, 30, 0, 1, log=True).ticks() == pytest.approx([0.5, 1, 2, 5, 10, 20])

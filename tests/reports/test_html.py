@@ -11,6 +11,8 @@ from fpray.reports import html, results
 PNG = b'\x89PNG\r\n\x1a\n' + bytes(8)
 SECTIONS = ('meaning', 'threat', 'controls', 'table-5-1', 'table-4-1', 'sweep', 'curves', 'stopping',
             'search', 'pictures', 'patterns', 'not-found', 'rerun', 'glossary')
+CODEC_SECTIONS = ('meaning', 'threat', 'controls', 'gaps', 'table-6-1', 'curves', 'rate-distortion', 'frontier', 'sweep',
+                  'training', 'fidelity', 'pictures', 'not-found', 'rerun', 'glossary')
 FETCHED = {'src', 'href', 'xlink:href', 'data', 'poster', 'srcset', 'action'}
 VOID = {'meta', 'img', 'br', 'link', 'input', 'hr'}
 
@@ -148,3 +150,101 @@ def test_a_bare_audit_of_an_owners_generator_renders(make_results):
         bare['controls'][control] = {'not_available': 'too few people'}
     page = Page(html.render(results.plain(bare)))
     assert len(page.sections) == len(SECTIONS)
+
+
+# The codec's report.
+
+def _words(text):
+    return re.sub(r'\s+', ' ', re.sub(r'<[^>]+>', ' ', text.replace('\xa0', ' ')))
+
+
+@pytest.mark.parametrize('variant', [{}, {'available': False}, {'synthetic': False, 'subject_known': False}])
+def test_the_codecs_report_is_whole_and_speaks_of_a_codec(make_codec_results, variant):
+    text = html.render(results.plain(make_codec_results(**variant)), {'grid/twin': PNG})
+    page = Page(text)
+    assert {*CODEC_SECTIONS, 'result'} == set(page.ids) and len(page.ids) == len(set(page.ids))
+    assert all(a.startswith(('#', 'data:image/')) for a in page.addresses)
+    assert {a[1:] for a in page.addresses if a.startswith('#')} == set(page.ids)
+    assert '://' not in text and '@import' not in text and 'url(' not in text and '<script' not in text
+    assert not re.search(r'(this|the|no|audited) generator\b|Inception', _words(text), re.IGNORECASE)
+
+
+def test_the_generators_report_does_not_speak_of_codecs(make_results):
+    assert 'codec' not in html.render(results.plain(make_results())).lower()
+
+
+@pytest.mark.parametrize('verdict', ['Found: a leak (AUC 0.6-0.8, 80 people)',
+                                     'Found: leak or capture difference; this audit cannot separate them (AUC 0.6-0.8)',
+                                     'Not found by these attacks', 'Cannot say, because there is no placebo'])
+def test_no_verdict_on_a_codec_names_a_generator(make_codec_results, verdict):
+    study = make_codec_results()
+    study['verdict'] = verdict
+    text = html.render(results.plain(study))
+    meaning = text[text.index('id="meaning"'):text.index('id="threat"')]
+    assert 'generator' not in meaning and len(_words(meaning)) > 300
+
+
+def test_every_rate_of_a_codec_shows_its_company_and_every_section_its_label(make_codec_results):
+    page = Page(html.render(results.plain(make_codec_results())))
+    assert len(page.rates) > 250 and len(page.sections) == len(CODEC_SECTIONS)
+    for rate in page.rates:
+        assert re.search(r'chance\s\S+ · n\s[\d,]+ · [\d,]+\speople', rate.replace('\xa0', ' '))
+    assert all(section.count('synthetic stand-in') >= 2 for section in page.sections)
+    real = html.render(results.plain(make_codec_results(synthetic=False)))
+    assert real.count('synthetic stand-in') == 0
+
+
+def test_table_6_1_stands_beside_ours(make_codec_results):
+    words = _words(html.render(results.plain(make_codec_results())))
+    for cells in ('17 / 20', '164 / 200', '1,203 / 2,000', '14 / 20', '142 / 200', '1,122 / 2,000', '16 / 20',
+                  '147 / 200', '1,163 / 2,000'):
+        assert cells in words
+    assert 'Cavasin 2023, Table 6.1' in words and '0.85 · binomial p = 0.0013' in words
+
+
+def test_defences_of_few_victims_speak_of_this_run_and_promise_only_what_they_have(make_codec_results):
+    text = html.render(results.plain(make_codec_results()))
+    table = text[text.index('The same audit after each defence'):text.index('How the twin was chosen')]
+    rows = {row.split('<')[0].strip(): row for row in table.split('<th scope="row">')[1:]}
+    assert {name: 'this run' in row for name, row in rows.items()} == {
+        'none': False, 'twin': False, 'stand-in': True, 'early-stop': True, 'regularised': True, 'dp-sgd': True}
+    assert 'ε = 8' in rows['dp-sgd'] and not any('ε' in row for name, row in rows.items() if name != 'dp-sgd')
+    assert 'gan 40' in _words(text[text.index('How the twin was chosen'):])
+
+
+def test_a_codecs_negative_results_are_listed(make_codec_results):
+    rows = html.negatives(results.plain(make_codec_results(available=False)))
+    by_kind = {row['kind']: [r['what'] for r in rows if r['kind'] == row['kind']] for row in rows}
+    assert by_kind['Members compressed worse'] == ['λ\xa00.0003']
+    assert by_kind['No words about the defence'] == ['stand-in', 'early-stop', 'regularised', 'dp-sgd']
+    assert by_kind['No utility at equal bpp'] == ['dp-sgd']
+    assert by_kind['Not available'] == ['Placebo victim', 'Rehearsal victim', 'Fingerprint fidelity']
+
+
+def test_fidelity_says_what_it_has_or_why_not(make_codec_results):
+    words = _words(html.render(results.plain(make_codec_results())))
+    for finding in ('Precision 0.81 [0.76, 0.86]', 'Pores not available pores need 1000 dpi', 'Paired yes'):
+        assert finding in words
+    words = _words(html.render(results.plain(make_codec_results(available=False))))
+    assert 'Not available: needs pyfing' in words
+    study = make_codec_results()
+    study['codec'].update(fidelity=None, bitstream=None)
+    assert 'No files were written' in _words(html.render(results.plain(study)))
+
+
+def test_the_same_picture_at_each_lambda_is_a_persons(make_codec_results):
+    images = {'rd/1': PNG, 'top/mia': PNG, 'grid/twin': PNG, 'grid/victim/x': PNG}
+    real = results.plain(make_codec_results(synthetic=False))
+    assert html.render(real, images).count('data:image/png') == 1  # the twin's samples
+    assert html.render(real, images, show_images=True).count('data:image/png') == 3
+    assert html.render(results.plain(make_codec_results()), images).count('data:image/png') == 3
+
+
+def test_a_bare_audit_of_an_owners_codec_renders(make_codec_results):
+    bare = make_codec_results(available=False)
+    bare.update(roc={}, histograms={}, table_6_1=[], attacks=[], epsilon=None)
+    bare['codec'].update(parameters=None, lambdas=[], codecs=[], frontier={'rows': [], 'choice': None}, fidelity=None,
+                         bitstream=None, rate_distortion={'points': [], 'means': [], 'classical': [],
+                                                          'fit': {'psnr': None, 'mse': None}})
+    assert results.faults(results.plain(bare)) == []
+    assert len(Page(html.render(results.plain(bare))).sections) == len(CODEC_SECTIONS)

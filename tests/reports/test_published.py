@@ -32,3 +32,11 @@ def test_most_top_20_rows_are_not_significant():
 
 def test_published_scores_exceed_their_bound():
     assert all(split.is_mean > 1000 for split in published.TABLE_4_1)
+
+
+def test_table_6_1_is_sorted_as_printed_and_better_than_guessing():
+    assert [row.lmbda for row in published.TABLE_6_1] == [0.01, 0.001, 0.003]
+    for row in published.TABLE_6_1:
+        assert [cell[1] for cell in row.mia] == [20, 200, row.queries // 2]
+        assert all(hits > looked_at / 2 for hits, looked_at in row.mia)
+    assert [row.mia[0][0] for row in published.TABLE_6_1] == [17, 14, 16]

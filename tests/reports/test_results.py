@@ -95,3 +95,40 @@ def test_a_breach_in_a_read_file_is_the_users_error(make_results, tmp_path):
     (tmp_path / 'results.json').write_text(json.dumps(study))
     with pytest.raises(UserError, match='verdict'):
         store.load(tmp_path / 'results.json')
+
+
+# Two studies, one schema.
+
+@pytest.mark.parametrize('variant', VARIANTS)
+def test_a_whole_codec_study_is_accepted_and_read_back(make_codec_results, tmp_path, variant):
+    written = store.write_results(make_codec_results(**variant), tmp_path / 'results.json')
+    assert store.load(tmp_path / 'results.json') == written
+
+
+def test_neither_study_takes_the_others_parts_or_lacks_its_own(make_results, make_codec_results):
+    thin = {'attacks': [], 'roc': {}, 'histograms': {}, 'sweep': []}
+    generator, codec = store.plain(make_results() | thin), store.plain(make_codec_results() | thin)
+    assert store.faults(generator) == store.faults(codec) == []
+    assert store.faults({k: v for k, v in generator.items() if k != 'scoring_network'}) == []  # the one optional part
+    for key in set(generator) - set(codec) - {'scoring_network'}:
+        assert store.faults({k: v for k, v in generator.items() if k != key}) == [f"$: '{key}' is a required property"]
+    for key in set(generator) - set(codec):
+        assert any('unexpected' in line and key in line for line in store.faults(codec | {key: generator[key]}))
+    for key in set(codec) - set(generator):
+        assert store.faults({k: v for k, v in codec.items() if k != key}) == [f"$: '{key}' is a required property"]
+        assert any('unexpected' in line and key in line for line in store.faults(generator | {key: codec[key]}))
+    assert store.faults(codec | {'study': 'mia'}) and store.faults(generator | {'study': 'faces'})
+
+
+@pytest.mark.parametrize(('where', 'value'), [
+    (('family',), None), (('unheard_of',), 1), (('lambdas', 0, 'sides', 'psnr'), {}), (('lambdas', 0, 'auc'), 0.7),
+    (('lambdas', 0, 'sides', 'loss', 'gap'), -0.1), (('lambdas', 0, 'lmbda'), 0), (('codecs', 0, 'role'), 'twin'),
+    (('frontier', 'rows', 0, 'bd_rate'), '3 %'), (('frontier', 'rows', 0, 'price'), 1), (('rate_distortion', 'fit'), None),
+    (('fidelity', 'minutiae'), {'recall': {'estimate': 0.8}}), (('fidelity',), {}), (('bitstream', 'files'), -1)])
+def test_the_codecs_part_is_strict(make_codec_results, where, value):
+    study = store.plain(make_codec_results())
+    spot = study['codec']
+    for step in where[:-1]:
+        spot = spot[step]
+    spot[where[-1]] = value
+    assert store.faults(study)
