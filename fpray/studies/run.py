@@ -110,9 +110,8 @@ def _people_lines(laid: Plan) -> list[str]:
         lines.append(f'  {who}: {len(training_rows(split, "members", size)):,} pictures to train on; '
                      + '; '.join(_sides(contrast, asked[asked['contrast'] == contrast])
                                  for contrast in asked['contrast'].unique()))
-    people, pictures = config.query.real
-    if people and not config.owner:
-        lines.append(f'  real images of Table 4.1: {pictures:,} pictures of {people:,} people')
+    if config.query.real[0] and not config.owner:
+        lines.append('  real images of Table 4.1: {1:,} pictures of {0:,} people'.format(*config.query.real))
     return lines
 
 
