@@ -41,8 +41,9 @@ class Split:
             had.
         altered: the unseen pictures are altered versions of the trained ones, the same alterations for
             everybody.
-        left_out: pictures left out because the same pixels stand under several identities.
-        repeats: pictures left out because the same identity has the same pixels already.
+        left_out: pictures left out because the same pixels stand under several identities, altered versions not
+            counted.
+        repeats: pictures left out because the same identity has the same pixels already, likewise.
         short: identities left out for want of `impressions` different pictures.
         missing: learning groups that were asked for and are empty for want of people.
         borrowed: learning groups whose people come from the set's side 'reference'.
@@ -253,7 +254,7 @@ def _draw_pictures(records: pd.DataFrame, data: DataConfig, seed: int, home: np.
         fingers.setdefault(subjects[identity], []).append(identity)
     return _Drawn({i: rows[:k] for i, rows in drawn.items()},
                   {i: rows[:u] for i, rows in spare.items() if u and len(rows) >= u}, fingers, u,
-                  use_altered and u > 0, int(several.sum()), int(again.sum()),
+                  use_altered and u > 0, int((several & ~altered).sum()), int((again & ~altered).sum()),
                   records['identity'].nunique() - len(usable))
 
 

@@ -284,6 +284,14 @@ def test_the_check_sees_a_person_in_two_groups_and_a_picture_twice():
         splits.check_disjoint(twice, records)
 
 
+def test_a_copy_counts_once_however_often_it_is_altered():
+    records = _records(40)
+    records.loc[[0, 10], 'image_id'] = 'copy'  # one picture of each of two people
+    versions = records.assign(altered=True, impression='altered-0', image_id=records['image_id'] + ' altered')
+    split = splits.draw_split(pd.concat([records, versions], ignore_index=True), DATA, SIZES, 0)
+    assert split.left_out == 2 and split.repeats == 0
+
+
 def test_query_can_ask_about_fewer_people_on_each_side():
     records = _records(40)
     split = splits.draw_split(records, DATA, SIZES, 0)
@@ -362,6 +370,7 @@ def test_socofing_splits_leave_its_duplicates_out():
                                                                     + split.people['nonmembers'][:10])))
     longer = imageset.with_altered(part, 1, 2, seed=1)
     small = splits.draw_split(longer.records, data, SIZES, 1)
+    assert small.left_out == int(part.records['image_id'].isin(imageset.duplicates(part.records)).sum())
     assert small.altered and splits.query(small, longer.records, 'iia')['altered'].all()
 
 
