@@ -263,7 +263,7 @@ class _Layout:
         shown = {goal.name: goal.lmbda for goal in self.goals if goal.role in ('victim', 'lambda')}
         return self.laid.add('rate-distortion', codec_steps.rate_distortion, {
             'victims': shown, 'headline': headline_of(config), 'seed': self.seed('rate-distortion'),
-            'fidelity': config.fidelity, 'extras': codec_steps.extras() if config.fidelity else []},
+            'fidelity': config.fidelity, 'ppi': config.data.ppi, 'extras': codec_steps.extras() if config.fidelity else []},
             self.splits() | {'asked': asked} | {f'measure/{name}': measures[name] for name in shown}
             | {f'codec/{name}': self.victims[name] for name in shown if name in self.victims}, 15, COORDINATOR)
 

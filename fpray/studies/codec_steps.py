@@ -410,7 +410,7 @@ def bitstream(context: Context, pixels: np.ndarray) -> dict[str, Any] | None:
     with torch.inference_mode():
         real = np.array([sum(len(part) for strings in network.compress(to_float(torch.from_numpy(one[None])))['strings']
                              for part in strings) for one in pixels])
-    return {'files': len(pixels), 'largest_excess_bytes': float((real - 1.02 * estimated).max()),
+    return {'files': len(pixels), 'largest_excess_bytes': float((real - estimated).max()),
             'mean_overhead': float((real / estimated).mean() - 1)}
 
 
@@ -425,4 +425,4 @@ def fidelity(context: Context, everyone: ImageSet, pixels: np.ndarray, rows: np.
 
     after = np.clip(np.rint(reconstructed(context.inputs[name], pixels)), 0, 255).astype(np.uint8)
     return study_fidelity(pixels, after, everyone.records.iloc[rows].reset_index(drop=True), seed=context.config['seed'],
-                          progress=context.progress)
+                          progress=context.progress, dpi=context.config['ppi'] or None, optional=True)
