@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from fpray.store import Place, locate
 from fpray.studies.tasks import read_split
 from fpray.training.config import LoopConfig, RateDistortionConfig
 from fpray.training.loop import Learner, Pictures
-from fpray.training.rate_distortion import CodecLearner, save_codec
 
 
 def half_of(people: list[str], number: int, seed: int) -> list[str]:
@@ -55,6 +54,8 @@ class CodecTask:
 
     def build(self, rank: int, world: int, device: str) -> Trainable:
         """See `fpray.distributed.train.Task`."""
+        from fpray.training.rate_distortion import CodecLearner  # CompressAI takes seconds to import: a plan needs none
+
         pixels, rows = self.open()
         data = Pictures(pixels, rows)
         learner: Any
@@ -86,7 +87,6 @@ class CodecWatch:
     """Saves the codec at the end; its losses are the training's curves."""
 
     learner: Learner
-    seen: int = field(default=0)
 
     def __call__(self, progress: Any) -> bool:
         """Never stops: a codec trains to the end."""
@@ -103,4 +103,6 @@ class CodecWatch:
 
     def finish(self, out: Path) -> None:
         """codec.json, codec.pt."""
+        from fpray.training.rate_distortion import save_codec
+
         save_codec(self.learner.codec, out)  # type: ignore[attr-defined]
