@@ -1,13 +1,14 @@
 # Every target makes the environment first. ARGS passes flags through: make audit ARGS="--seed 7"
 PYTHON ?= python3.11
 STORE  ?= $(CURDIR)/runs/audit
+CODEC_STORE ?= $(CURDIR)/runs/codec
 PRESET ?= desk
 ARGS   ?=
 PY     := .venv/bin/python
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env audit test test-slow lint types bench ui clean
+.PHONY: help env audit codec-audit codec-frontier test test-slow lint types bench ui clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -29,7 +30,13 @@ env: .venv/.ready  ## make .venv from requirements.lock (about four minutes and 
 audit: env  ## audit the synthetic stand-in, as a job on a local Ray of its own (at most 20 minutes on 2 cores)
 	$(PY) jobs/submit.py jobs/mia_sweep.py --preset $(PRESET) --store "$(STORE)" $(ARGS)
 
-test: env  ## the tests that every change passes (at most 12 minutes on 2 cores)
+codec-audit: env  ## audit a learned codec on the synthetic stand-in, alike (at most 15 minutes on 2 cores)
+	$(PY) jobs/submit.py jobs/codec_audit.py --preset $(PRESET) --store "$(CODEC_STORE)" $(ARGS)
+
+codec-frontier: env  ## the same with the whole frontier: three victims a defence, each at every lambda (hours)
+	$(PY) jobs/submit.py jobs/codec_audit.py --preset frontier --store "$(CODEC_STORE)" $(ARGS)
+
+test: env  ## the tests that every change passes (at most 16 minutes on 2 cores)
 	$(PY) -m pytest -m "not slow" $(ARGS)
 
 test-slow: env  ## the rest: calibration of the statistics, planted leaks, killed workers

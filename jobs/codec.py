@@ -1,8 +1,9 @@
-"""A learned image codec as a tool: train one on your pictures, compress folders with it, and decompress them.
+"""A learned image codec as a tool: train it on your pictures, compress folders, decompress them, compare the prints.
 
     python jobs/codec.py train --out model --data.root pictures --lmbda 0.01
     python jobs/codec.py compress --model model --input pictures --output compressed
     python jobs/codec.py decompress --model model --input compressed --output again
+    python jobs/codec.py fidelity --before pictures --after again --out fidelity.json
 """
 
 import sys

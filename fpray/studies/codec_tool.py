@@ -19,6 +19,7 @@ import tyro
 
 from fpray.data.config import DataConfig
 from fpray.errors import EXIT_CODE, UserError
+from fpray.store import write_atomically
 from fpray.studies.cli import one_line
 from fpray.training.config import LoopConfig, RateDistortionConfig
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from fpray.data.imageset import ImageSet
     from fpray.distributed.train import Trainable
     from fpray.models.codec import Codec
-    from fpray.training.rate_distortion import CodecLearner
 
 MULTIPLE = 64  # px; a codec's hyperlatent has a value a so large square
 
@@ -83,6 +83,26 @@ class Decompress:
     """CPU threads; as many as at compression."""
 
 
+@dataclass(frozen=True)
+class Fidelity:
+    """Compares two folders of prints, before and after compression: ridges, singular points, minutiae, a matcher."""
+
+    before: str
+    """Folder of original prints."""
+    after: str
+    """Folder of the same pictures after compression, under the same names; with --no-paired any generated prints."""
+    out: str
+    """File for the figures (.json), which must not exist."""
+    layout: str = 'fvc'
+    """Layout of both folders: who and which finger a picture shows, see README."""
+    dpi: float = 500.0
+    """Dots an inch of the prints; 0: unknown, then minutiae and matcher are left out."""
+    paired: bool = True
+    """Whether picture n of both folders is the same picture; generated ones are not."""
+    seed: int = 0
+    """Of bootstraps, permutations and the draw of comparisons."""
+
+
 def run_command(arguments: Sequence[str], description: str) -> str:
     """Runs one of `COMMANDS` from a command line; prints the help and exits for --help.
 
@@ -133,7 +153,7 @@ def train(options: Train) -> str:
     pictures = _pictures(options, scratch / 'pictures')
     with _Bar('training', 'images') as bar:
         context = Context('codec', key, {}, {}, scratch / 'out', scratch, bar)
-        task = CodecTask(str(scratch / 'pictures'), options.model, options.loop, options.seed)
+        task = FolderTask(str(scratch / 'pictures'), options.model, options.loop, options.seed)
         end = fit(task, options.loop, options.seed, context).metrics
     os.replace(scratch / 'out', out)
     shutil.rmtree(scratch)
@@ -142,7 +162,7 @@ def train(options: Train) -> str:
 
 
 @dataclass(frozen=True)
-class CodecTask:
+class FolderTask:
     """Trains a codec on a saved set of pictures; a `fpray.distributed.train.Task`."""
 
     pictures: str
@@ -156,37 +176,12 @@ class CodecTask:
 
         from fpray.data.imageset import ImageSet
         from fpray.distributed.train import Trainable
+        from fpray.studies.codec_tasks import CodecWatch
         from fpray.training.loop import Pictures
         from fpray.training.rate_distortion import CodecLearner
 
         learner = CodecLearner(self.config, self.loop, self.seed, device=torch.device(device))
         return Trainable(learner, Pictures(ImageSet.load(self.pictures).pixels), CodecWatch(learner))
-
-
-class CodecWatch:
-    """Writes the codec at the end of its training."""
-
-    def __init__(self, learner: CodecLearner) -> None:
-        self.learner = learner
-
-    def __call__(self, progress: Any) -> bool:
-        """Never stops: the codec trains to the end."""
-        return False
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing to remember."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to take up: checked, so that a state of another observer does not pass."""
-        if state:
-            raise ValueError(f"a codec's observer has no state, got {sorted(state)}")
-
-    def finish(self, out: Path) -> None:
-        """codec.json, codec.pt."""
-        from fpray.training.rate_distortion import save_codec
-
-        save_codec(self.learner.codec, out)
 
 
 def _training_key(options: Train) -> str:
@@ -402,6 +397,54 @@ def _progress(files: Sequence[Path], what: str) -> Iterator[Path]:
     yield from tqdm(files, desc=what, unit=' files')
 
 
+# Fidelity
+
+def fidelity(options: Fidelity) -> str:
+    """Writes what compression or generation left of prints, as Ray tasks over the set; see `study_fidelity`.
+
+    Raises:
+        UserError: a folder that cannot be read, pictures that are missing on one side, an extra that is not installed.
+    """
+    import json
+    import tempfile
+
+    from fpray.distributed.cluster import connect
+    from fpray.studies.fidelity import study_fidelity
+
+    out = Path(os.path.abspath(options.out))
+    _refuse_present([out])
+    with tempfile.TemporaryDirectory(prefix='fpray-') as scratch, _Bar('comparing', '') as bar:
+        before, after = (_prints(folder, options.layout, Path(scratch, name))
+                         for name, folder in (('before', options.before), ('after', options.after)))
+        rows = _paired(before, after) if options.paired else np.arange(len(after))
+        connect()
+        found = study_fidelity(before, np.asarray(after.pixels[rows]), before.records, seed=options.seed, progress=bar,
+                               dpi=options.dpi or None, paired=options.paired)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(out, json.dumps(found, indent=1, default=float) + '\n')
+    return f'{out}: {len(before):,} prints before, {len(after):,} after'
+
+
+def _prints(folder: str, layout: str, into: Path) -> ImageSet:
+    from fpray.data.imageset import read_folder
+
+    return read_folder(folder, DataConfig(root=folder, layout=layout), into)
+
+
+def _paired(before: ImageSet, after: ImageSet) -> np.ndarray:
+    """The rows of `after` in the order of `before`, by relative path without suffix.
+
+    Raises:
+        UserError: a picture has no partner.
+    """
+    names, others = ([os.path.splitext(path)[0] for path in each.records['path']] for each in (before, after))
+    place = {name: row for row, name in enumerate(others)}
+    if alone := sorted(set(names) ^ set(others)):
+        raise UserError(f'{alone[0]} is in one folder alone ({len(alone):,} such pictures)',
+                        'give both folders the same pictures, or --no-paired for generated ones')
+    return np.array([place[name] for name in names])
+
+
 class _Bar:
     """Progress on stderr as a stage reports it: (done, in all, unit)."""
 
@@ -425,4 +468,5 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], str]]] = {
     'train': (Train, train),
     'compress': (Compress, compress),
     'decompress': (Decompress, decompress),
+    'fidelity': (Fidelity, fidelity),
 }

@@ -226,11 +226,13 @@ class MembershipStudy:
 
     def verdict(self, controls: Mapping[str, Any], primary: Rate) -> str:
         """METHOD's one sentence."""
-        sides = [len(self.split.people[g]) if g == 'nonmembers' or self.config['owner'] else
-                 min(len(self.split.people[g]), self.config['split'].headline) for g in ('members', 'nonmembers')]
+        table = self.primary_table()
+        assert table is not None
+        inside = int(table[LABELS['mia']].sum())
+        sides = (inside, len(table) - inside)  # those who are asked about: the split may hold more
         minus = self.minus_placebo()
         return verdict(primary, None if minus.estimate is None else minus, controls['rehearsal'].get('auc'),
-                       controls['smallest_detectable']['auc'], (sides[0], sides[1]), self.split.drawn,
+                       controls['smallest_detectable']['auc'], sides, self.split.drawn,
                        self.config['random_draw'], self.missing())
 
     def summary(self, controls: Mapping[str, Any], primary: Rate) -> list[str]:
