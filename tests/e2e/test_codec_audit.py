@@ -88,7 +88,7 @@ def test_an_owners_files_are_audited_without_the_codec(ray, tmp_path):
         if side != 'reference':
             for path in (tmp_path / side).iterdir():
                 bits, copies = coarse(np.asarray(Image.open(path))[None, None])
-                for kind, suffix in (('out', 'png'), ('files', 'bin')):
+                for kind in ('out', 'files'):
                     (tmp_path / kind / side).mkdir(parents=True, exist_ok=True)
                 Image.fromarray(copies[0, 0]).save(tmp_path / 'out' / side / path.name)
                 (tmp_path / 'files' / side / f'{path.stem}.bin').write_bytes(b'x' * int(bits[0] / 8))
@@ -116,7 +116,7 @@ def test_an_owners_function_is_audited_where_it_is(ray, tmp_path):
 @pytest.mark.slow
 def test_a_killed_sweep_resumes_to_the_same_numbers(finished, tmp_path):
     """The driver, its Ray and its workers are killed in the middle; the same command again ends with the same numbers."""
-    config, _, outcome = finished
+    _, _, outcome = finished
     saved = tmp_path / 'config.json'
     saved.write_text((outcome.report.parent / 'config.json').read_text())
     command = [sys.executable, str(ROOT / 'jobs/codec_audit.py'), '--preset', 'smoke', '--config', str(saved),

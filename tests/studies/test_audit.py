@@ -14,9 +14,9 @@ from PIL import Image
 
 from fpray.errors import UserError
 from fpray.store import Stage, canonical_json
-from fpray.studies import audit
+from fpray.studies import plan as plans
 from fpray.studies.audit import Plan, headline_of, plan, targets
-from fpray.studies.config import PRESETS, AuditConfig, QueryConfig, SearchConfig
+from fpray.studies.config import PRESETS, AuditConfig, GeneratorQueryConfig, SearchConfig
 from fpray.studies.steps import foreseen, queries
 
 SMOKE = replace(PRESETS['smoke'](), seed=5)
@@ -218,7 +218,7 @@ def test_an_owners_pictures_do_not_hang_on_sizes(owner: AuditConfig) -> None:
 
 def test_a_new_version_of_a_step_changes_what_follows(monkeypatch: pytest.MonkeyPatch) -> None:
     before = keys(plan(SMOKE))
-    monkeypatch.setitem(audit.VERSIONS, 'samples', 2)
+    monkeypatch.setitem(plans.VERSIONS, 'samples', 2)
     after = keys(plan(SMOKE))
     assert families({name for name in before if before[name] != after[name]}) == {
         'samples', 'search', 'shadow', 'attack', 'quality', 'numbers'}
@@ -329,7 +329,7 @@ def test_without_a_search_the_first_shadow_is_trained_like_the_others() -> None:
 
 
 def test_a_number_of_query_pictures_reaches_the_attacks_alone() -> None:
-    asked = plan(replace(SMOKE, query=QueryConfig(pictures=(24, 40), real=(4, 16))))
+    asked = plan(replace(SMOKE, query=GeneratorQueryConfig(pictures=(24, 40), real=(4, 16))))
     numbers = {name: stage.config.get('pictures') for name, stage in stages(asked).items() if stage.family == 'attack'}
     assert numbers == {'attack/10': 40, 'attack/6': 24, 'attack/placebo': 40, 'attack/rehearsal': 40}
     assert stages(asked)['quality'].config['real'] == (4, 16)
@@ -340,12 +340,12 @@ def test_a_number_of_query_pictures_reaches_the_attacks_alone() -> None:
 
 def test_names_alone_foretell_the_queries(tmp_path: Path) -> None:
     folder = write_set(tmp_path / 'set', range(1, 23))
-    config = replace(SMOKE, data=replace(SMOKE.data, root=str(folder), layout='fvc'), query=QueryConfig((24, 40)))
+    config = replace(SMOKE, data=replace(SMOKE.data, root=str(folder), layout='fvc'), query=GeneratorQueryConfig((24, 40)))
     records, split = foreseen(config, {'root': str(folder)}, 5)
     asked = queries(split, records, 'members', 'nonmembers', 10, config.asked(10))
     assert (~records['altered']).sum() == len(list(folder.iterdir())) and (asked['contrast'] == 'mia').sum() == 40
     with pytest.raises(UserError, match='who have 18 drawn'):
-        foreseen(replace(config, query=QueryConfig((40, 40))), {'root': str(folder)}, 5)
+        foreseen(replace(config, query=GeneratorQueryConfig((40, 40))), {'root': str(folder)}, 5)
     with pytest.raises(UserError, match='20 are asked'):
         foreseen(config, {'root': str(write_set(tmp_path / 'few', range(1, 9)))}, 5)
 

@@ -16,7 +16,7 @@ from fpray.store import canonical_json
 from fpray.studies.config import (
     PRESETS,
     AuditConfig,
-    QueryConfig,
+    GeneratorQueryConfig,
     ScoringConfig,
     SearchConfig,
     Settings,
@@ -77,7 +77,7 @@ def test_paper_has_the_sources_sizes_and_networks() -> None:
     ({'real': (11, 20)}, r'--query\.real 11 people, --split\.nonmembers is 10')])
 def test_numbers_of_query_pictures_that_cannot_be_are_refused(fields: dict[str, tuple[int, ...]], words: str) -> None:
     with pytest.raises(UserError, match=words):
-        replace(PRESETS['smoke'](), query=QueryConfig(**fields))
+        replace(PRESETS['smoke'](), query=GeneratorQueryConfig(**fields))
 
 
 # Speed of --help
@@ -244,11 +244,11 @@ def test_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(tmp_path)
     base = PRESETS['smoke']()
     named = replace(base, data=replace(base.data, root='pictures', reference='/shared/others'))
-    full = with_absolute_paths(named)
+    full = with_absolute_paths(named, ('samples',))
     assert full.data.root == str(tmp_path / 'pictures') and full.data.reference == '/shared/others'
     assert full.data.members == full.data.nonmembers == full.victim.samples == '', 'what is not named stays empty'
-    assert with_absolute_paths(full) == full
+    assert with_absolute_paths(full, ('samples',)) == full
     assert asdict(replace(full, data=base.data)) == asdict(base), 'nothing else changes'
-    owner = with_absolute_paths(_owner(members='in', nonmembers='../out'))
+    owner = with_absolute_paths(_owner(members='in', nonmembers='../out'), ('samples',))
     assert (owner.data.members, owner.data.nonmembers) == (str(tmp_path / 'in'), str(tmp_path.parent / 'out'))
     assert owner.victim.samples == str(tmp_path / 'made')
