@@ -118,14 +118,14 @@ class CodecStudy(MembershipStudy):
             ('auc', self.PRIMARY, False), ('auc_fresh', self.PRIMARY, True), ('uncalibrated', UNCALIBRATED, False))}
         points = [self.operating_point(goal) for goal in goals]
         bpp, psnr = (float(np.mean([point[i] for point in points])) for i in (0, 1))
-        anchor = self.curve('')
-        expected = psnr_at([b for b, _ in anchor], [p for _, p in anchor], bpp) if defence else psnr
+        expected, beyond = undefended(self.curve(''), bpp) if defence else (psnr, False)
         privacy = self.privacy(goals[0].name)
+        note = 'this run' if len(goals) < 3 else f'mean over {len(goals)} victims'
         return {'defence': defence or 'none', 'text': self.words_of(defence), 'victims': len(goals), 'lmbda': goals[0].lmbda,
                 **{key: together(rates) for key, rates in leaks.items()}, 'bpp': bpp, 'psnr': psnr,
                 'psnr_difference': None if expected is None else psnr - expected, 'bd_rate': self.loss_of_rate(defence),
                 'epsilon': privacy and privacy['epsilon'], 'delta': privacy and privacy['delta'],
-                'note': 'this run' if len(goals) < 3 else f'mean over {len(goals)} victims'}
+                'note': note + ('; beyond the undefended rates, their curve drawn on in a straight line' if beyond else '')}
 
     def leak(self, goal: Any, attack: str, fresh: bool) -> Rate:
         """An attack's AUC over people; fresh: over those alone who had no say in choosing the twin."""
@@ -170,6 +170,20 @@ class CodecStudy(MembershipStudy):
         """How the twin of the first deal was chosen; None where there is none."""
         folder = self.folders('choice/').get('0')
         return None if folder is None else dict(json.loads((folder / 'choice.json').read_text()))
+
+
+def undefended(curve: list[tuple[float, float]], bpp: float) -> tuple[float | None, bool]:
+    """(PSNR of the undefended codec at a rate, whether the rate lies beyond its lambdas).
+
+    Beyond them the curve's first or last segment is drawn on: a defence at one lambda hardly ever has one of its rates.
+    """
+    rates, psnrs = (np.array(each) for each in zip(*curve, strict=True))
+    inside = psnr_at(rates, psnrs, bpp)
+    if inside is not None or len(curve) < 2:
+        return inside, False
+    a, b = (0, 1) if bpp < rates[0] else (-2, -1)
+    slope = (psnrs[b] - psnrs[a]) / (rates[b] - rates[a])
+    return float(psnrs[b] + slope * (bpp - rates[b])), True
 
 
 def together(rates: list[Rate]) -> Rate:
