@@ -120,12 +120,16 @@ class CodecStudy(MembershipStudy):
         bpp, psnr = (float(np.mean([point[i] for point in points])) for i in (0, 1))
         expected, beyond = undefended(self.curve(''), bpp) if defence else (psnr, False)
         privacy = self.privacy(goals[0].name)
-        note = 'this run' if len(goals) < 3 else f'mean over {len(goals)} victims'
+        notes = ['this run' if len(goals) < 3 else f'mean over {len(goals)} victims']
+        if beyond:
+            notes.append('beyond the undefended rates, their curve drawn on in a straight line')
+        if privacy:
+            notes.append('epsilon by person, against whoever does not know the seed')
         return {'defence': defence or 'none', 'text': self.words_of(defence), 'victims': len(goals), 'lmbda': goals[0].lmbda,
                 **{key: together(rates) for key, rates in leaks.items()}, 'bpp': bpp, 'psnr': psnr,
                 'psnr_difference': None if expected is None else psnr - expected, 'bd_rate': self.loss_of_rate(defence),
                 'epsilon': privacy and privacy['epsilon'], 'delta': privacy and privacy['delta'],
-                'note': note + ('; beyond the undefended rates, their curve drawn on in a straight line' if beyond else '')}
+                'note': '; '.join(notes)}
 
     def leak(self, goal: Any, attack: str, fresh: bool) -> Rate:
         """An attack's AUC over people; fresh: over those alone who had no say in choosing the twin."""

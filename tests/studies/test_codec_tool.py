@@ -1,5 +1,6 @@
 """The codec as a tool: folders to files and back, training by the loop of all families, bad input in one line."""
 
+import json
 import subprocess
 import sys
 import time
@@ -205,3 +206,25 @@ def test_the_job_says_bad_input_in_one_line_and_exits_with_2(tmp_path):
                            '--output', 'y'], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2 and done.stdout == ''
     assert done.stderr.count('\n') == 1 and done.stderr.startswith('error: ')
+
+
+def test_two_folders_of_prints_are_compared(ray, tmp_path):
+    pixels, records = generate(3, range(4), 1, 2, 64)
+    for name, change in (('before', 0), ('after', 3)):
+        (tmp_path / name).mkdir()
+        for picture, record in zip(pixels, records, strict=True):
+            shown = np.clip(picture[0].astype(int) + change, 0, 255).astype(np.uint8)
+            file = f'{int(record["subject"]) + 1}_{int(record["impression"]) + 1}.png'
+            Image.fromarray(shown).save(tmp_path / name / file)
+    command = ['fidelity', '--before', str(tmp_path / 'before'), '--after', str(tmp_path / 'after'), '--dpi', '0',
+               '--out', str(tmp_path / 'found.json')]
+    assert '8 prints before, 8 after' in run_command(command, '')
+    found = json.loads((tmp_path / 'found.json').read_text())
+    assert found['images'] == 8 and abs(found['ridge_frequency']['change']['estimate']) < 0.01
+    assert 'not_available' in found['minutiae'], 'the resolution is unknown'
+    with pytest.raises(UserError, match='exist'):
+        run_command(command, '')
+    (tmp_path / 'after' / '2_1.png').unlink()
+    with pytest.raises(UserError, match='2_1'):
+        run_command([*command[:-1], str(tmp_path / 'other.json')], '')
+    assert not (tmp_path / 'other.json').exists()
