@@ -92,17 +92,21 @@ def psnr_score(mse: np.ndarray) -> np.ndarray:
 
 
 def calibrated_score(loss: np.ndarray, reference_loss: np.ndarray, *, population_loss: np.ndarray | None = None,
-                     population_reference_loss: np.ndarray | None = None) -> np.ndarray:
+                     population_reference_loss: np.ndarray | None = None, features: np.ndarray | None = None,
+                     population_features: np.ndarray | None = None) -> np.ndarray:
     """How much better the victim does on a picture than a reference codec of its lambda: (N,), in units of loss.
 
     The difference by which GAN-Leaks calibrates its distances (Chen et al. 2020): difficulty cancels, as far as it costs
     both codecs alike. Where a unit of difficulty costs the reference 5 % more, a standard deviation of difficulty
     between the sides looks like a leak. A population that neither codec saw shows the two scales, and the reference's
-    loss is brought to the victim's mean and standard deviation on it before the difference is taken.
+    loss is brought to the victim's mean and standard deviation on it before the difference is taken. What of the
+    difference a picture's plain features still foretell on the population is taken off as well. That leaves less of a
+    difference in difficulty between the sides, not none: two codecs differ in more than scale, and only a placebo tells.
 
     Args:
         loss, reference_loss: (N,) of the victim and the reference.
         population_loss, population_reference_loss: (Z,) likewise on the population; both or neither (optional).
+        features, population_features: (N, F) and (Z, F) by `plain_features`; both or neither (optional).
     """
     own, reference = _values(loss=loss, reference_loss=reference_loss)
     if population_loss is None or population_reference_loss is None:
@@ -110,7 +114,19 @@ def calibrated_score(loss: np.ndarray, reference_loss: np.ndarray, *, population
     others, theirs = _values(population_loss=population_loss, population_reference_loss=population_reference_loss)
     # a ratio of deviations, not a regression: both losses have an error, which would flatten a regression's slope
     scale = others.std() / theirs.std() if others.std() > 0 and theirs.std() > 0 else 1.0
-    return np.asarray(others.mean() + scale * (reference - theirs.mean()) - own)
+    saved = others.mean() + scale * (reference - theirs.mean()) - own
+    if features is None or population_features is None:
+        return np.asarray(saved)
+    seen, known = (np.column_stack([np.ones(len(each)), each]) for each in (features, population_features))
+    expected, *_ = np.linalg.lstsq(known, others.mean() + scale * (theirs - theirs.mean()) - others, rcond=None)
+    return np.asarray(saved - seen @ expected)
+
+
+def plain_features(pixels: np.ndarray) -> np.ndarray:
+    """(N, 4) float64 of each picture's difficulty as anyone sees it: log PNG and JPEG size, log contrast, mean level."""
+    levels = pixels.reshape(len(pixels), -1).astype(np.float64)
+    return np.column_stack([np.log(png_bpp(pixels)), np.log(jpeg_bpp(pixels)), np.log1p(levels.std(axis=1)),
+                            levels.mean(axis=1) / 255])
 
 
 def png_score(loss: np.ndarray, png: np.ndarray, population_loss: np.ndarray, population_png: np.ndarray) -> np.ndarray:

@@ -41,11 +41,12 @@ class DataConfig:
     fingers: int = 2
     """Synthetic stand-in: fingers a person (1-10)."""
     ppi: float = 0
-    """Synthetic stand-in: resolution, pixels an inch; 0: chosen so that the finger fills the picture."""
+    """Resolution, pixels an inch: minutiae and a matcher need it, near 500; 0: unknown, and the stand-in's finger fills the
+    picture."""
     members: str = ''
-    """An owner's generator: folder of the pictures that it was trained on."""
+    """An owner's model: folder of the pictures that it was trained on."""
     nonmembers: str = ''
-    """An owner's generator: folder of pictures of people that it was not trained on."""
+    """An owner's model: folder of pictures of people that it was not trained on."""
     reference: str = ''
     """Folder of other people's pictures, for the controls and for what an attack learns from."""
 

@@ -15,7 +15,7 @@ from fpray.studies import codec_steps, steps
 from fpray.studies.codec_analysis import numbers
 from fpray.studies.codec_config import CodecAuditConfig
 from fpray.studies.config import SearchConfig
-from fpray.studies.plan import COORDINATOR, WORKER, Plan, add_pictures, begin, in_process
+from fpray.studies.plan import COORDINATOR, Plan, add_pictures, begin, in_process
 from fpray.studies.steps import PeopleConfig, derive_seed
 
 Family = Literal['scale', 'mean-scale']
@@ -35,6 +35,8 @@ class CodecTarget:
     """The group that it was trained on; the placebo's is not the positives: it is asked about people it never saw."""
     people: int | None
     """People it was trained on, the first of the group; None: an owner's, whom nobody counts."""
+    asked: int | None = None
+    """People of `positives` who are asked about, the first of them; None: all."""
     family: Family = 'mean-scale'
     defence: str = ''
     deal: int = 0
@@ -49,20 +51,22 @@ def headline_of(config: CodecAuditConfig) -> str:
 def targets(config: CodecAuditConfig) -> list[CodecTarget]:
     """The codecs to attack, the headline first: it and its controls decide, the rest may wait."""
     split, primary = config.split, config.victim.primary
-    own = CodecTarget(headline_of(config), 'victim', primary, 'members', 'nonmembers', 'members',
-                      None if config.owner else split.headline, config.codec.codec.family)
+    headline = None if config.owner else split.headline
+    own = CodecTarget(headline_of(config), 'victim', primary, 'members', 'nonmembers', 'members', headline, headline,
+                      config.codec.codec.family)
     found = [own]
     if split.rehearsal:
         found.append(replace(own, name='rehearsal', role='control', positives='rehearsal_in', negatives='rehearsal_out',
-                             group='rehearsal_in', people=split.rehearsal))
+                             group='rehearsal_in', people=split.rehearsal, asked=None))
     if split.placebo:
         found.append(replace(own, name='placebo', role='control', group='placebo', people=split.placebo))
     if config.owner:
         return found
     found += [replace(own, name=f'{lmbda:g}', role='lambda', lmbda=lmbda) for lmbda in config.victim.lambdas
               if lmbda != primary]
-    found += [replace(own, name=f'{primary:g}-{size}', role='size', people=size) for size in split.sizes
-              if size != split.headline]
+    found += [replace(own, name=f'{lmbda:g}-{size}', role='size', lmbda=lmbda, people=size, asked=size)
+              for size in split.sizes if size != split.headline
+              for lmbda in (config.victim.lambdas if config.victim.all_sizes else (primary,))]
     found += [replace(own, name=f'{lmbda:g}-{family}', role='family', lmbda=lmbda, family=family)
               for family in config.victim.families if family != config.codec.codec.family
               for lmbda in config.victim.lambdas]
@@ -117,9 +121,7 @@ class _Layout:
         for deal in sorted({goal.deal for goal in self.goals}):
             self.people[deal] = self.laid.add('people' if not deal else f'people/{deal}', codec_steps.people, {
                 'people': split, 'deal': deal}, {'pictures': self.pictures}, 0.1)
-        asked = self.laid.add('asked', codec_steps.asked, {
-            'goals': [(goal, config.asked(goal.people or 0) if goal.group == 'members' else 0) for goal in self.goals]},
-            self.splits(), 0.1)
+        asked = self.laid.add('rows', codec_steps.rows, {}, {'pictures': self.pictures, 'people': self.people[0]}, 1)
         self.references = {
             f'{family}-{lmbda:g}': self.codec(f'reference/{family}-{lmbda:g}', lmbda, family, 'reference',
                                               half=codec_steps.REFERENCE)
@@ -132,21 +134,17 @@ class _Layout:
                 self.victims[goal.name] = self.victim(goal, samples)
         measures = {name: self.measure(name, stage, asked) for name, stage in self.measured().items()}
         attacks = {goal.name: self.attack(goal, asked, measures) for goal in self.goals}
-        quality = self.rate_distortion(asked, measures)
+        quality = self.rate_distortion(measures, choices)
+        inputs = {'pictures': self.pictures, 'rows': asked, 'rate-distortion': quality} | {
+            'people' if not deal else f'people/{deal}': stage for deal, stage in self.people.items()}
         self.laid.add('numbers', numbers, {
             'seed': seed, 'headline': headline_of(config), 'owner': config.owner, 'random_draw': config.victim.random_draw,
             'targets': self.goals, 'split': config.split, 'attacks': config.attacks, 'codec': config.codec,
             'victims': config.defences.victims, 'shadows': config.shadow.count},
-            self.splits() | {'asked': asked, 'rate-distortion': quality}
-            | {f'attack/{name}': stage for name, stage in attacks.items()}
+            inputs | {f'attack/{name}': stage for name, stage in attacks.items()}
             | {f'measure/{name}': stage for name, stage in measures.items()}
             | {f'codec/{name}': stage for name, stage in self.trained().items()}
             | {f'choice/{deal}': stage for deal, stage in choices.items()}, 20)
-
-    def splits(self) -> dict[str, Stage]:
-        """The pictures and every deal of the people, as inputs."""
-        return {'pictures': self.pictures} | {'people' if not deal else f'people/{deal}': stage
-                                              for deal, stage in self.people.items()}
 
     def trained(self) -> dict[str, Stage]:
         """Every codec that the audit trains, by name."""
@@ -165,7 +163,7 @@ class _Layout:
         """One codec's training; `half`: on one half of the group's people alone, see `codec_tasks.half_of`."""
         config = self.config
         train = replace(config.codec, lmbda=lmbda, codec=replace(config.codec.codec, family=family))
-        loop = config.loop
+        loop, trainer = config.loop, trainer or config.loop.workers > 1
         return self.laid.add(name, codec_steps.codec, {
             'train': train, 'loop': loop, 'group': group, 'people': people, 'half': half, 'trainer': trainer,
             'change': change, 'seed': self.seed('codec', name)},
@@ -188,21 +186,23 @@ class _Layout:
         """The pictures that codecs learn from instead of people's, by (defence, deal); and how each twin was chosen."""
         names = () if self.config.owner else self.config.defences.names
         samples, choices = {}, {}
+        scorer = self.laid.add('scorer', steps.scorer, {
+            'scorer': self.config.twin.scorer, 'seed': self.seed('scorer')}, {
+            'pictures': self.pictures, 'people': self.people[0]}, 15,
+            in_process(self.config.twin.scorer.loop)) if 'twin' in names else None
         for deal in self.people:
             if 'stand-in' in names:
                 samples['stand-in', deal] = self.laid.add(f'stand-in/{deal}', codec_steps.stand_in, {
                     'people': self.config.defences.stand_in_people, 'data': self.laid.data,
                     'seed': self.seed('stand-in', str(deal))}, {'pictures': self.pictures}, 10, COORDINATOR)
-            if 'twin' in names:
-                samples['twin', deal] = choices[deal] = self.twin(deal)
+            if scorer is not None:
+                samples['twin', deal] = choices[deal] = self.twin(deal, scorer)
         return samples, choices
 
-    def twin(self, deal: int) -> Stage:
+    def twin(self, deal: int, scorer: Stage) -> Stage:
         """Candidate generators on the private pictures, the leak of each by shadows, and the choice among them."""
         config, twin = self.config, self.config.twin
         base = {'pictures': self.pictures, 'people': self.people[deal]}
-        scorer = self.laid.add(f'scorer/{deal}', steps.scorer, {
-            'scorer': twin.scorer, 'seed': self.seed('scorer', str(deal))}, base, 15, in_process(twin.scorer.loop))
         attacks, samples = {}, {}
         for number, dropout in enumerate(twin.dropouts):
             name = f'{deal}-{number}'
@@ -243,29 +243,33 @@ class _Layout:
             return self.laid.add(f'measure/{name}', codec_steps.measure_owner, {
                 'lmbda': self.config.victim.primary,
                 'fingerprints': {n: v for n, v in self.laid.prints.items() if n.endswith('compressed')}},
-                {'pictures': self.pictures, 'asked': asked}, 4)
-        return self.laid.add(f'measure/{name}', codec_steps.measure, {'lmbda': codec.config['train'].lmbda},
-                             {'pictures': self.pictures, 'asked': asked, 'codec': codec}, 4, WORKER)
+                {'pictures': self.pictures, 'rows': asked}, 4)
+        loop = self.config.loop
+        return self.laid.add(f'measure/{name}', codec_steps.measure, {
+            'lmbda': codec.config['train'].lmbda, 'device': loop.device},
+            {'pictures': self.pictures, 'rows': asked, 'codec': codec}, 4, in_process(loop))
 
     def attack(self, goal: CodecTarget, asked: Stage, measures: Mapping[str, Stage]) -> Stage:
         """Every attack's scores of one codec."""
-        inputs = {'asked': asked, 'pictures': self.pictures, 'people': self.people[goal.deal],
+        inputs = {'rows': asked, 'pictures': self.pictures, 'people': self.people[goal.deal],
                   'victim': measures[goal.name], 'reference': measures[f'reference/{goal.family}-{goal.lmbda:g}']}
         if goal.lmbda == self.config.victim.primary and goal.family == self.config.codec.codec.family:
             inputs |= {f'shadow/{i:02d}': measures[f'shadow/{i}'] for i in range(self.config.shadow.count)}
-            inputs |= {f'codec/{i:02d}': stage for i, stage in enumerate(self.shadows)}
         return self.laid.add(f'attack/{goal.name}', codec_steps.attack, {
-            'goal': goal, 'attacks': self.config.attacks}, inputs, 2)
+            'goal': goal, 'attacks': self.config.attacks,
+            'pictures': self.config.asked(goal.asked or 0) if goal.positives == 'members' else 0}, inputs, 2)
 
-    def rate_distortion(self, asked: Stage, measures: Mapping[str, Stage]) -> Stage:
+    def rate_distortion(self, measures: Mapping[str, Stage], choices: Mapping[int, Stage]) -> Stage:
         """The victims' rate and distortion beside classical codecs', real bitstreams and what becomes of the ridges."""
         config = self.config
-        shown = {goal.name: goal.lmbda for goal in self.goals if goal.role in ('victim', 'lambda')}
+        shown = {goal.name: (goal.lmbda, goal.family) for goal in self.goals if goal.role in ('victim', 'lambda', 'family')}
         return self.laid.add('rate-distortion', codec_steps.rate_distortion, {
             'victims': shown, 'headline': headline_of(config), 'seed': self.seed('rate-distortion'),
             'fidelity': config.fidelity, 'ppi': config.data.ppi, 'extras': codec_steps.extras() if config.fidelity else []},
-            self.splits() | {'asked': asked} | {f'measure/{name}': measures[name] for name in shown}
-            | {f'codec/{name}': self.victims[name] for name in shown if name in self.victims}, 15, COORDINATOR)
+            {'pictures': self.pictures, 'people': self.people[0]}
+            | {f'measure/{name}': measures[name] for name in shown}
+            | {f'codec/{name}': self.victims[name] for name in shown if name in self.victims}
+            | ({'twin': choices[0]} if choices else {}), 15, COORDINATOR)
 
 
 def check(config: CodecAuditConfig) -> None:

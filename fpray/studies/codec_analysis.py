@@ -16,8 +16,9 @@ from fpray.metrics.rate import Rate
 from fpray.models.config import codec_parameters
 from fpray.store import CURVES, Context, parse_curves
 from fpray.studies import codec_config
-from fpray.studies.codec_steps import first_halves, splits
+from fpray.studies.codec_steps import first_halves, population_rows
 from fpray.studies.membership import MembershipStudy, as_json
+from fpray.studies.tasks import read_split
 
 UNCALIBRATED = 'rate-distortion'
 SIDES = ('loss', 'bpp', 'mse')
@@ -38,7 +39,8 @@ class CodecStudy(MembershipStudy):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self.deals = splits(context.inputs)
+        self.deals = {int(name.partition('/')[2] or 0): read_split(folder) for name, folder in context.inputs.items()
+                      if name.split('/')[0] == 'people'}
         self.measures = {name: pd.read_parquet(folder / 'measures.parquet').set_index('row')
                          for name, folder in self.folders('measure/').items()}
         self.quality = json.loads((context.inputs['rate-distortion'] / 'rate-distortion.json').read_text())
@@ -55,9 +57,18 @@ class CodecStudy(MembershipStudy):
                 'codecs': list(self.codecs()), 'frontier': {'rows': list(self.frontier()), 'choice': self.choice()},
                 'fidelity': self.quality['fidelity'], 'bitstream': self.quality['bitstream']}}
 
+    def missing(self) -> list[str]:
+        """As every study's; and an owner's codec must have been asked about reference people, to be calibrated as the
+        controls are."""
+        uncalibrated = self.config['owner'] and not np.isin(
+            population_rows(self.split), self.measures['owner'].index).all()
+        return [*super().missing(), *(['the owner\'s copies of reference people (reference/)'] if uncalibrated else [])]
+
     def swept(self) -> list[Any]:
         """The codecs at the primary lambda, smallest training set first; no controls, no defences."""
-        return sorted((g for g in self.goals.values() if g.role in ('victim', 'size')), key=lambda g: g.people or 0)
+        primary = self.goals[self.headline].lmbda
+        mine = (g for g in self.goals.values() if g.role in ('victim', 'size') and g.lmbda == primary)
+        return sorted(mine, key=lambda g: g.people or 0)
 
     def tabled(self) -> list[Any]:
         """The codecs of Table 6.1's shape: the headline, the other lambdas, sizes and families."""
@@ -68,7 +79,7 @@ class CodecStudy(MembershipStudy):
     def lambdas(self) -> Iterable[dict[str, Any]]:
         """Mean loss, bits and error of members and non-members at each lambda, with the signed gap (thesis, Fig. 6.1)."""
         for goal in self.tabled():
-            if goal.role not in ('victim', 'lambda'):
+            if goal.role == 'size':
                 continue
             rates = {attack: self.units(goal.name, attack, 'mia') for attack in (self.PRIMARY, UNCALIBRATED)}
             yield {'lmbda': goal.lmbda, 'victim': goal.name, 'primary': goal.name == self.headline,
@@ -95,7 +106,7 @@ class CodecStudy(MembershipStudy):
         for name, folder in self.folders('codec/').items():
             trained, goal = json.loads((folder / 'trained.json').read_text()), self.goals.get(name)
             curve = [{'images_seen': int(row['step']), **{key: row[key] for key in SIDES}}
-                     for row in parse_curves((folder / CURVES).read_text())]
+                     for row in parse_curves((folder / CURVES).read_text()) if 'loss' in row]
             role = goal.role if goal is not None else name.split('/')[0]
             yield {'name': name, 'role': role if role in ('control', 'defence', 'reference', 'shadow') else 'victim',
                    'lmbda': trained['lmbda'], 'people': None if goal is None else goal.people,
@@ -113,12 +124,15 @@ class CodecStudy(MembershipStudy):
             yield self.frontier_row(defence, mine)
 
     def frontier_row(self, defence: str, goals: list[Any]) -> dict[str, Any]:
-        """One defence, over its victims: leaks, rate and distortion on people whom no codec saw."""
+        """One defence, over its victims: leaks, rate and distortion on the non-members of each."""
         leaks = {key: [self.leak(goal, attack, fresh) for goal in goals] for key, attack, fresh in (
             ('auc', self.PRIMARY, False), ('auc_fresh', self.PRIMARY, True), ('uncalibrated', UNCALIBRATED, False))}
         points = [self.operating_point(goal) for goal in goals]
         bpp, psnr = (float(np.mean([point[i] for point in points])) for i in (0, 1))
-        expected, beyond = undefended(self.curve(''), bpp) if defence else (psnr, False)
+        placed = [undefended(self.curve('', goal.deal), point[0]) if defence else (point[1], False)
+                  for goal, point in zip(goals, points, strict=True)]
+        beyond = any(each for _, each in placed)
+        lost = [point[1] - expected for point, (expected, _) in zip(points, placed, strict=True) if expected is not None]
         privacy = self.privacy(goals[0].name)
         notes = ['this run' if len(goals) < 3 else f'mean over {len(goals)} victims']
         if beyond:
@@ -127,7 +141,8 @@ class CodecStudy(MembershipStudy):
             notes.append('epsilon by person, against whoever does not know the seed')
         return {'defence': defence or 'none', 'text': self.words_of(defence), 'victims': len(goals), 'lmbda': goals[0].lmbda,
                 **{key: together(rates) for key, rates in leaks.items()}, 'bpp': bpp, 'psnr': psnr,
-                'psnr_difference': None if expected is None else psnr - expected, 'bd_rate': self.loss_of_rate(defence),
+                'psnr_difference': float(np.mean(lost)) if len(lost) == len(points) else None,
+                'bd_rate': self.loss_of_rate(defence, goals),
                 'epsilon': privacy and privacy['epsilon'], 'delta': privacy and privacy['delta'],
                 'note': '; '.join(notes)}
 
@@ -140,24 +155,27 @@ class CodecStudy(MembershipStudy):
         return self.auc(table, 'mia', self.seed)
 
     def operating_point(self, goal: Any) -> tuple[float, float]:
-        """(bits a pixel, PSNR in dB) of a codec on pictures of the non-members of its deal, means over pictures."""
+        """(bits a pixel, PSNR in dB) of a codec on pictures of its deal's non-members, means over pictures."""
         table = self.measures[goal.name].loc[training_rows(self.deals[goal.deal], 'nonmembers')]
         psnr = 10 * np.log10(255**2 / np.maximum(table['mse'], 1e-6))
         return float(table['bpp'].mean()), float(psnr.mean())
 
-    def curve(self, defence: str) -> list[tuple[float, float]]:
-        """(bits a pixel, PSNR) over the lambdas of the first deal, growing."""
-        mine = [g for g in self.goals.values() if g.defence == defence and not g.deal
-                and g.role in (('defence',) if defence else ('victim', 'lambda'))]
+    def curve(self, defence: str, deal: int) -> list[tuple[float, float]]:
+        """(bits a pixel, PSNR) over the lambdas of one deal, growing; of the first where this one has none of its own."""
+        own = ('victim', 'lambda') if not (defence or deal) else ('defence',)
+        mine = [g for g in self.goals.values() if g.defence == defence and g.deal == deal and g.role in own]
         return sorted(self.operating_point(goal) for goal in mine)
 
-    def loss_of_rate(self, defence: str) -> float | None:
-        """BD-rate against the undefended codec, percent; None unless the defence was trained at as many lambdas."""
-        own, anchor = self.curve(defence), self.curve('')
-        if not defence or len(own) < 4 or len(anchor) < 4:
-            return None
-        (b0, p0), (b1, p1) = (np.array(curve).T for curve in (anchor, own))
-        return bd_rate(b0, p0, b1, p1)
+    def loss_of_rate(self, defence: str, goals: list[Any]) -> float | None:
+        """BD-rate against the undefended codec of the same deal, percent, mean over deals; None without four lambdas."""
+        found = []
+        for goal in goals if defence else ():
+            own, anchor = self.curve(defence, goal.deal), self.curve('', goal.deal)
+            if min(len(own), len(anchor)) < 4:
+                return None
+            (b0, p0), (b1, p1) = (np.array(curve).T for curve in (anchor, own))
+            found.append(bd_rate(b0, p0, b1, p1))
+        return float(np.mean([each for each in found if each is not None])) if found and None not in found else None
 
     def privacy(self, name: str) -> dict[str, Any] | None:
         """Epsilon and delta by person, where the codec was trained with DP-SGD."""
@@ -179,15 +197,18 @@ class CodecStudy(MembershipStudy):
 def undefended(curve: list[tuple[float, float]], bpp: float) -> tuple[float | None, bool]:
     """(PSNR of the undefended codec at a rate, whether the rate lies beyond its lambdas).
 
-    Beyond them the curve's first or last segment is drawn on: a defence at one lambda hardly ever has one of its rates.
+    Beyond them the curve's first or last segment is drawn on over the logarithm of the rate: a defence at one lambda
+    hardly ever has one of its rates. None where that segment does not rise.
     """
     rates, psnrs = (np.array(each) for each in zip(*curve, strict=True))
     inside = psnr_at(rates, psnrs, bpp)
     if inside is not None or len(curve) < 2:
         return inside, False
     a, b = (0, 1) if bpp < rates[0] else (-2, -1)
-    slope = (psnrs[b] - psnrs[a]) / (rates[b] - rates[a])
-    return float(psnrs[b] + slope * (bpp - rates[b])), True
+    run, rise = np.log(rates[b] / rates[a]), psnrs[b] - psnrs[a]
+    if run <= 0 or rise <= 0:
+        return None, False
+    return float(psnrs[b] + rise / run * np.log(bpp / rates[b])), True
 
 
 def together(rates: list[Rate]) -> Rate:

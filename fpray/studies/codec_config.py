@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -15,6 +17,7 @@ from fpray.studies.config import PEOPLES, QueryConfig, ScoringConfig, ShadowConf
 from fpray.training.config import ClassifierConfig, GanConfig, LoopConfig, MatchingConfig, RateDistortionConfig
 
 PRIMARY = 'calibrated'
+LEAST_REFERENCE = 4  # people
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,8 @@ class CodecVictimConfig:
     """Trade-offs between rate and distortion that are trained, weight of the MSE on the 0-255 scale."""
     primary: float = 0.01
     """The lambda that gets the controls and the verdict, fixed before any score is seen; an owner's codec: its own."""
+    all_sizes: bool = False
+    """Train every training-set size at every lambda; else the headline size alone, the others at the primary lambda."""
     families: tuple[Literal['scale', 'mean-scale'], ...] = ()
     """Further families trained at the same lambdas, beside that of --codec.codec.family: scale (bmshj2018), mean-scale."""
     decompressed: str = ''
@@ -41,10 +46,10 @@ class CodecVictimConfig:
         if unknown := [name for name in self.families if name not in ('scale', 'mean-scale')]:
             raise UserError(f'--victim.families: unknown family {unknown[0]!r}', 'choose scale or mean-scale')
         for each in (*self.lambdas, self.primary):
-            if not each > 0:
+            if not 0 < each < math.inf:
                 raise UserError(f'--victim.lambdas {each}: out of range', 'give numbers above 0, e.g. 0.01 0.001')
-        if len(set(self.lambdas)) < len(self.lambdas):
-            raise UserError('--victim.lambdas: one stands there twice', 'name each once')
+        _once('--victim.lambdas', [f'{each:g}' for each in self.lambdas])
+        _once('--victim.families', self.families)
         if bool(self.decompressed) != bool(self.compressed) and not self.decompressed.endswith('.npz'):
             raise UserError('an owner\'s codec needs --victim.decompressed and --victim.compressed together',
                             'give both folders, or neither')
@@ -114,6 +119,7 @@ class DefencesConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'names', tuple(self.names))
+        _once('--defences.names', self.names)
         if unknown := [name for name in self.names if name not in DEFENCES]:
             raise UserError(f'--defences.names: unknown defence {unknown[0]!r}', f'choose from {", ".join(DEFENCES)}')
         for name, low in (('victims', 1), ('stand_in_people', 2)):
@@ -168,11 +174,24 @@ class CodecAuditConfig:
                                 'give a folder that every machine sees under this path')
         if self.data.reference and not (self.data.root or self.data.members):
             raise UserError('--data.reference without --data.root', 'it adds other people to a set: name the set too')
-        if not self.split.reference:
-            raise UserError('--split.reference 0: no people for the reference codec', 'give it some, e.g. 48')
+        if self.split.reference < LEAST_REFERENCE:
+            raise UserError(f'--split.reference {self.split.reference}: half of them train the reference codec, half show '
+                            'its scale', f'give at least {LEAST_REFERENCE}, e.g. 48')
+        if self.split.scoring and (self.owner or 'twin' not in self.defences.names):  # nobody would be scored
+            object.__setattr__(self, 'split', replace(self.split, scoring=0))
+        if 'dp-sgd' in self.defences.names and not self.owner:
+            self._check_private()
         if 'twin' in self.defences.names and not self.owner and not self.split.scoring:
             raise UserError('--split.scoring 0: the twin is chosen with a scoring network',
                             'give it people, e.g. 40, or leave twin out of --defences.names')
+
+    def _check_private(self) -> None:
+        """What DP-SGD by person asks of the number of people."""
+        private, people = self.defences.private, self.split.headline
+        if private.people > people or private.delta * people >= 1:
+            raise UserError(f'--split.headline {people}: too few or too many people for dp-sgd with '
+                            f'--defences.private.people {private.people} and --defences.private.delta {private.delta:g}',
+                            'lower these, or leave dp-sgd out of --defences.names')
 
     @property
     def owner(self) -> bool:
@@ -228,7 +247,10 @@ def frontier() -> CodecAuditConfig:
 
 
 def paper() -> CodecAuditConfig:
-    """The source's own sizes (thesis, section 4.2), for a GPU cluster: 400 and 50 people x 8 fingers x 5, 192 filters."""
+    """The source's own sizes (thesis, section 4.2), for a GPU cluster: 400 and 50 people x 8 fingers x 5, 192 filters.
+
+    All five pictures of a finger train, as the source's 16,000 and 2,000 do: no impression is left for IIA.
+    """
     base = desk()
     cuda: dict[str, Any] = {'device': 'cuda'}
     loop = LoopConfig(images=1_600_000, batch=8, snapshot_every=80_000, **cuda)
@@ -236,13 +258,20 @@ def paper() -> CodecAuditConfig:
     gan_loop = LoopConfig(images=480_000, batch=32, snapshot_every=19_200, amp='bf16', **cuda)
     return replace(
         base, data=DataConfig(size=256, fingers=8, impressions=5, query_impressions=0),
+        query=QueryConfig(pictures=(4_000, 4_000)),
         split=SplitConfig(sizes=(50, 400), headline=50, nonmembers=50, scoring=40, placebo=50, rehearsal=50, reference=100),
         codec=RateDistortionConfig(codec=CodecConfig(n=192, m=192), lr=1e-4, aux_lr=1e-3, crop=256), loop=loop,
-        victim=CodecVictimConfig(families=('scale',)), shadow=ShadowCodecsConfig(count=8),
+        victim=CodecVictimConfig(families=('scale',), all_sizes=True), shadow=ShadowCodecsConfig(count=8),
         defences=replace(base.defences, victims=3, all_lambdas=True, stand_in_people=50),
         twin=replace(base.twin, gan=gan, loop=gan_loop, draws=16_000,
                      scorer=replace(base.twin.scorer, loop=replace(base.twin.scorer.loop, images=192_000, **cuda)),
                      shadow=replace(base.twin.shadow, loop=gan_loop, count=3)))
+
+
+def _once(flag: str, names: Sequence[str]) -> None:
+    """Refuses a list in which something stands twice: a stage's name would."""
+    if twice := next((name for name in names if list(names).count(name) > 1), None):
+        raise UserError(f'{flag}: {twice} stands there twice', 'name each once')
 
 
 PRESETS = {'smoke': smoke, 'desk': desk, 'frontier': frontier, 'paper': paper}

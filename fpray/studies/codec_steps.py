@@ -6,6 +6,7 @@ import importlib.util
 import inspect
 import json
 import shutil
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ import pandas as pd
 
 from fpray.attacks import load_attack
 from fpray.attacks.codec_box import Compressed, FolderCodec
-from fpray.attacks.compression import band_errors, jpeg_bpp, png_bpp, rate_and_distortion
+from fpray.attacks.compression import band_errors, jpeg_bpp, plain_features, png_bpp, rate_and_distortion
 from fpray.data.classical import CLASSICAL, curve_settings, encode
 from fpray.data.images import contact_sheet, save_png
 from fpray.data.imageset import ImageSet
@@ -43,6 +44,8 @@ SHOWN = 200  # unseen pictures of the rate-distortion figures, at most
 SIDE_BY_SIDE = 4  # pictures that are shown at each lambda
 REAL_FILES = 32  # bitstreams that are really written
 COLUMNS = ('bpp', 'mse', *(f'band_{i}' for i in range(BANDS)))
+ASKED = ('members', 'nonmembers', 'rehearsal_in', 'rehearsal_out')  # groups that attacks are asked about
+WORST = 255.0**2  # what a codec that diverged is said to cost, in bits and in error: it keeps nothing of anybody
 REFERENCE = 0  # half of the reference people that reference codecs learn from; half 1 is the population
 OWN_SIDES = ('members', 'nonmembers', 'reference')  # folders of an owner's copies, under one roof
 
@@ -77,27 +80,25 @@ def splits(inputs: Mapping[str, Path]) -> dict[int, Split]:
     return {int(name.partition('/')[2] or 0): read_split(folder) for name, folder in found.items()}
 
 
-def asked(context: Context) -> None:
-    """asked.parquet: the query pictures of every target; rows.npy: all pictures that a codec is measured on."""
-    everyone, deals = ImageSet.load(context.inputs['pictures']), splits(context.inputs)
-    tables = [steps.queries(deals[goal.deal], everyone.records, goal.positives, goal.negatives, goal.people,
-                            pictures).assign(target=goal.name) for goal, pictures in context.config['goals']]
-    table = pd.concat(tables, ignore_index=True)
-    table.to_parquet(context.out / 'asked.parquet', index=False)
-    np.save(context.out / 'rows.npy', np.union1d(table['row'].to_numpy(), population_rows(deals[0])))
-    np.savez(context.out / 'difficulty.npz', **difficulty(everyone, np.load(context.out / 'rows.npy')))
+def rows(context: Context) -> None:
+    """rows.npy: all pictures that a codec is measured on; difficulty.npz: what can be seen of each one's difficulty.
+
+    Whoever may be asked about, and the reference people whom no reference codec saw. It hangs on the people alone, so
+    that another attack or defence measures nothing again; a new deal moves nobody in or out.
+    """
+    everyone, split = ImageSet.load(context.inputs['pictures']), read_split(context.inputs['people'])
+    asked = [row for group in ASKED for subject in split.people[group] for finger in split.fingers[subject]
+             for row in (*split.trained[finger], *split.unseen.get(finger, ()))]
+    found = np.union1d(np.array(asked, np.int64), population_rows(split))
+    np.save(context.out / 'rows.npy', found)
+    pixels = np.asarray(everyone.pixels[found])
+    np.savez(context.out / 'difficulty.npz', png=png_bpp(pixels), jpeg=jpeg_bpp(pixels), features=plain_features(pixels))
 
 
 def population_rows(split: Split) -> np.ndarray:
     """Pictures of the reference people whom the reference codecs have not seen: the second half of them."""
     people = half_of(split.people['reference'], REFERENCE + 1, split.seed)
     return np.array([row for s in people for f in split.fingers[s] for row in split.trained[f]], np.int64)
-
-
-def difficulty(everyone: ImageSet, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """How hard each picture is for PNG and for JPEG, bits a pixel."""
-    pixels = np.asarray(everyone.pixels[rows])
-    return {'png': png_bpp(pixels), 'jpeg': jpeg_bpp(pixels)}
 
 
 # Training
@@ -134,7 +135,7 @@ def codec(context: Context) -> None:
                      context.place('samples') if 'samples' in context.inputs else None, config['group'], config['people'],
                      config['half'], train, loop, private, config['seed'])
     fit(task, loop, config['seed'], context, trainer=config['trainer'] or None)
-    _, rows = task.open()
+    _, learned = task.open()
     epsilon = None
     if private is not None:
         from fpray.defences.dp_sgd import epsilon as spent
@@ -142,7 +143,7 @@ def codec(context: Context) -> None:
         steps_taken = -(-loop.images // loop.batch)
         epsilon = {'epsilon': spent(private, config['people'], steps_taken), 'delta': private.delta}
     (context.out / 'trained.json').write_text(json.dumps(
-        {'pictures': len(rows), 'images': loop.images, 'lmbda': train.lmbda, 'privacy': epsilon}))
+        {'pictures': len(learned), 'images': loop.images, 'lmbda': train.lmbda, 'privacy': epsilon}))
 
 
 def choose_twin(context: Context) -> None:
@@ -175,15 +176,16 @@ def first_halves(split: Split, members: int | None) -> set[str]:
 # Measuring
 
 
-def codec_columns(place: Place, threads: int = 1) -> Callable[[np.ndarray], np.ndarray]:
+def codec_columns(place: Place, device: str = 'cpu') -> Callable[[np.ndarray], np.ndarray]:
     """A codec as a function of pictures (n, C, H, W) uint8 to (n, 2 + BANDS): bits a pixel, MSE, band errors."""
+    from fpray.training.loop import pick_device
     from fpray.training.rate_distortion import load_codec
     from fpray.training.rate_distortion import measure as ask
 
-    network = load_codec(locate(place))
+    network = load_codec(locate(place)).to(pick_device(device))
 
     def columns(pixels: np.ndarray) -> np.ndarray:
-        found = ask(network, pixels, threads=threads)
+        found = ask(network, pixels)
         return answered(pixels, Compressed(found.bits, found.reconstructions))
 
     return columns
@@ -191,17 +193,18 @@ def codec_columns(place: Place, threads: int = 1) -> Callable[[np.ndarray], np.n
 
 def measure(context: Context) -> None:
     """measures.parquet: rate, distortion and band errors of one codec on every picture that is asked about."""
-    rows = np.load(context.inputs['asked'] / 'rows.npy')
-    actors = context.settings.get('actors', 0) if len(rows) >= MANY else 0
+    wanted, device = np.load(context.inputs['rows'] / 'rows.npy'), context.config['device']
+    many = len(wanted) >= MANY and device != 'cuda'  # a GPU is the stage's own
     found = score(file_of(context.place('pictures'), 'pixels.npy'),
-                  Scorer('fpray.studies.codec_steps:codec_columns', (context.place('codec'),)), rows=rows, actors=actors,
-                  stage=context.name, progress=context.progress)
-    write_measures(context, rows, found.scores, context.config['lmbda'])
+                  Scorer('fpray.studies.codec_steps:codec_columns', (context.place('codec'), device)), rows=wanted,
+                  actors=context.settings.get('actors', 0) if many else 0, stage=context.name, progress=context.progress)
+    write_measures(context, wanted, found.scores, context.config['lmbda'])
 
 
-def write_measures(context: Context, rows: np.ndarray, columns: np.ndarray, lmbda: float) -> None:
-    """The table of measures with the loss that the codec was trained for."""
-    table = pd.DataFrame(columns, columns=list(COLUMNS)).assign(row=rows)
+def write_measures(context: Context, measured: np.ndarray, columns: np.ndarray, lmbda: float) -> None:
+    """The table of measures with the loss that the codec was trained for; a codec that diverged has the worst there is."""
+    finite = np.minimum(np.nan_to_num(columns, nan=WORST, posinf=WORST), WORST)
+    table = pd.DataFrame(finite, columns=list(COLUMNS)).assign(row=measured)
     table['loss'] = table['bpp'] + lmbda * table['mse']
     table.to_parquet(context.out / 'measures.parquet', index=False)
 
@@ -214,18 +217,14 @@ def answered(pixels: np.ndarray, answer: Compressed) -> np.ndarray:
 
 def measure_owner(context: Context) -> None:
     """measures.parquet of an owner's codec, from its decompressed copies and the sizes of its files, or from answers."""
-    everyone, rows = ImageSet.load(context.inputs['pictures']), np.load(context.inputs['asked'] / 'rows.npy')
+    everyone, wanted = ImageSet.load(context.inputs['pictures']), np.load(context.inputs['rows'] / 'rows.npy')
     if (path := context.settings['folders']['decompressed']).endswith('.npz'):
-        known = np.load(path, allow_pickle=False)
-        place = {name: i for i, name in enumerate(known['image_id'].tolist())}
-        at = np.array([place.get(name, -1) for name in everyone.records['image_id'].iloc[rows]])
-        write_measures(context, rows[at >= 0], known['columns'][at[at >= 0]], context.config['lmbda'])
+        write_measures(context, *kept_answers(path, everyone, wanted), context.config['lmbda'])
         return
     kept, parts = [], []
-    for side, mine in owner_sides(everyone, rows, context.settings['folders']):
+    for side, mine in owner_sides(context.settings['folders']):
         box = FolderCodec(*mine)
-        own = rows[(everyone.records['side'].to_numpy()[rows] == side)
-                   & ~everyone.records.get('altered', pd.Series(False, everyone.records.index)).to_numpy(bool)[rows]]
+        own = wanted[everyone.records['side'].to_numpy()[wanted] == side]
         for block in np.array_split(own, max(1, len(own) // 256)):
             pixels = np.asarray(everyone.pixels[block])
             parts.append(answered(pixels, box.compress(pixels)))
@@ -233,8 +232,25 @@ def measure_owner(context: Context) -> None:
     write_measures(context, np.concatenate(kept), np.concatenate(parts), context.config['lmbda'])
 
 
-def owner_sides(everyone: ImageSet, rows: np.ndarray,
-                folders: Mapping[str, str]) -> Iterable[tuple[str, tuple[str, str, str]]]:
+def kept_answers(path: str, everyone: ImageSet, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(rows, columns) of the wanted pictures that a file of `codec_study.ask` speaks of.
+
+    Raises:
+        UserError: it is no such file, or speaks of none of these pictures.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as known:
+            names, columns = known['image_id'].tolist(), known['columns']
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        raise UserError(f'{path} holds no codec\'s answers', 'name a file that audit_codec wrote, or two folders') from None
+    place = {name: i for i, name in enumerate(names)}
+    at = np.array([place.get(name, -1) for name in everyone.records['image_id'].iloc[wanted]])
+    if not (at >= 0).any():
+        raise UserError(f'{path} speaks of none of these pictures', 'ask the codec about the folders that you name')
+    return wanted[at >= 0], columns[at[at >= 0]]
+
+
+def owner_sides(folders: Mapping[str, str]) -> Iterable[tuple[str, tuple[str, str, str]]]:
     """(side, (originals, decompressed, compressed)) of every side that the owner's folders speak of.
 
     Raises:
@@ -261,8 +277,8 @@ class _Answers:
         everyone = ImageSet.load(context.inputs['pictures'])
         self.population = population_rows(self.split)
         self.people = everyone.records['subject'].to_numpy().astype(str)[self.population]
-        rows, size = np.load(context.inputs['asked'] / 'rows.npy'), np.load(context.inputs['asked'] / 'difficulty.npz')
-        self.size = {name: pd.Series(size[name], rows) for name in ('png', 'jpeg')}
+        measured, size = np.load(context.inputs['rows'] / 'rows.npy'), np.load(context.inputs['rows'] / 'difficulty.npz')
+        self.size = {name: pd.DataFrame(size[name], measured) for name in ('png', 'jpeg', 'features')}
         self.codecs = {name: pd.read_parquet(folder / 'measures.parquet').set_index('row')
                        for name, folder in context.inputs.items() if name.split('/')[0] in ('victim', 'reference', 'shadow')}
         self.shadows = sorted(name for name in self.codecs if name.startswith('shadow'))
@@ -271,6 +287,11 @@ class _Answers:
         """A column of a codec's measures; None where it was not asked about all of these pictures."""
         table = self.codecs[codec]
         return table.loc[rows, column].to_numpy() if np.isin(rows, table.index).all() else None
+
+    def looks(self, name: str, rows: np.ndarray) -> np.ndarray:
+        """What can be seen of the pictures' difficulty: (n,) sizes of files, or (n, F) features."""
+        found = self.size[name].loc[rows].to_numpy()
+        return found if name == 'features' else found[:, 0]
 
     def bands(self, codec: str) -> np.ndarray | None:
         names = [f'band_{i}' for i in range(BANDS)]
@@ -293,19 +314,19 @@ class _Answers:
         own = {name: self.of('victim', name, self.rows) for name in ('loss', 'bpp', 'mse')}
         return {**own, 'bands': self.bands('victim'), 'reference_loss': self.of('reference', 'loss', self.rows),
                 'reference_bands': self.bands('reference'),
-                **{name: size.loc[self.rows].to_numpy() for name, size in self.size.items()},
+                **{name: self.looks(name, self.rows) for name in self.size},
                 'shadow_losses': self.shadow_losses(self.rows),
                 'population_loss': self.of('victim', 'loss', self.population),
                 'population_reference_loss': self.of('reference', 'loss', self.population),
-                **{f'population_{name}': size.loc[self.population].to_numpy() for name, size in self.size.items()},
+                **{f'population_{name}': self.looks(name, self.population) for name in self.size},
                 'population_shadow_losses': self.shadow_losses(self.population), 'population_out': self.population_out()}
 
 
 def attack(context: Context) -> None:
     """scores.parquet: the scores of every attack that has what it needs, on one codec's queries."""
-    goal = context.config['goal']
-    table = pd.read_parquet(context.inputs['asked'] / 'asked.parquet')
-    table = table[table['target'] == goal.name].drop(columns='target').reset_index(drop=True)
+    goal, split = context.config['goal'], read_split(context.inputs['people'])
+    table = steps.queries(split, ImageSet.load(context.inputs['pictures']).records, goal.positives, goal.negatives,
+                          goal.asked, context.config['pictures'])
     known = _Answers(context, table).named()
     found = []
     for name in context.config['attacks']:
@@ -329,25 +350,46 @@ def extras() -> list[str]:
 def rate_distortion(context: Context) -> None:
     """rate-distortion.json, and sheets of the same pictures at each lambda: the victims on people that they never saw."""
     config = context.config
-    everyone, split = ImageSet.load(context.inputs['pictures']), splits(context.inputs)[0]
+    everyone, split = ImageSet.load(context.inputs['pictures']), read_split(context.inputs['people'])
     unseen = training_rows(split, 'nonmembers')
     some = np.sort(np.random.default_rng([config['seed']]).permutation(unseen)[:SHOWN])
     pixels, subjects = np.asarray(everyone.pixels[some]), everyone.records['subject'].to_numpy().astype(str)[some]
     points, means, sheets = [], [], {}
-    for name, lmbda in config['victims'].items():
+    for name, (lmbda, family) in config['victims'].items():
         table = pd.read_parquet(context.inputs[f'measure/{name}'] / 'measures.parquet').set_index('row').loc[some]
-        points.append({'lmbda': lmbda, 'bpp': table['bpp'].tolist(), 'mse': table['mse'].tolist(),
-                       'psnr': (10 * np.log10(255**2 / np.maximum(table['mse'], 1e-6))).tolist()})
-        if f'codec/{name}' in context.inputs:
-            copies = reconstructed(context.inputs[f'codec/{name}'], pixels)
+        copies = copies_of(context, name, pixels)
+        points.append(point(lmbda, family, table, pixels, copies))
+        means.append({**{key: points[-1][key] for key in ('lmbda', 'family')},
+                      **{key: _mean(points[-1][key]) for key in ('bpp', 'mse', 'psnr', 'ssim', 'ms_ssim')},
+                      'n': len(pixels), 'n_people': len(set(subjects))})
+        if copies is not None:
             sheets[name] = copies[:SIDE_BY_SIDE]
-            means.append(_mean_row(lmbda, points[-1], pixels, copies, len(set(subjects))))
     (context.out / 'rate-distortion.json').write_text(json.dumps({
         'points': points, 'means': means, 'fit': fits(points), 'classical': classical(pixels),
-        'bitstream': bitstream(context, pixels[:REAL_FILES]), 'fidelity': fidelity(context, everyone, pixels, some)}))
+        'bitstream': bitstream(context, pixels[:REAL_FILES]), 'fidelity': fidelity(context, everyone, split, pixels, some)}))
     for number, picture in enumerate(pixels[:SIDE_BY_SIDE]):
         row = [picture, *(np.clip(np.rint(copies[number]), 0, 255).astype(np.uint8) for copies in sheets.values())]
         save_png(contact_sheet(np.stack(row), len(row)), context.out / f'rd-{number}.png')
+
+
+def copies_of(context: Context, name: str, pixels: np.ndarray) -> np.ndarray | None:
+    """(N, C, H, W) float32, 0 to 255: pictures of non-members after a codec; None where an owner's file holds none."""
+    if f'codec/{name}' in context.inputs:
+        return reconstructed(context.inputs[f'codec/{name}'], pixels)
+    if context.settings['folders']['decompressed'].endswith('.npz'):
+        return None
+    mine = dict(owner_sides(context.settings['folders']))['nonmembers']
+    return FolderCodec(*mine).compress(pixels).reconstructions
+
+
+def point(lmbda: float, family: str, table: pd.DataFrame, pixels: np.ndarray, copies: np.ndarray | None) -> dict[str, Any]:
+    """One codec's picture-by-picture rate and quality."""
+    several = None if copies is None else ms_ssim(pixels, copies)
+    structure = None if copies is None else ssim(pixels, copies)
+    return {'lmbda': lmbda, 'family': family, 'bpp': table['bpp'].tolist(), 'mse': table['mse'].tolist(),
+            'psnr': (10 * np.log10(255**2 / np.maximum(table['mse'], 1e-6))).tolist(),
+            'ssim': None if structure is None else structure.tolist(),
+            'ms_ssim': None if several is None else several.tolist()}
 
 
 def reconstructed(folder: Path, pixels: np.ndarray) -> np.ndarray:
@@ -358,15 +400,8 @@ def reconstructed(folder: Path, pixels: np.ndarray) -> np.ndarray:
     return ask(load_codec(folder), pixels).reconstructions
 
 
-def _mean_row(lmbda: float, point: Mapping[str, Any], pixels: np.ndarray, copies: np.ndarray,
-              persons: int) -> dict[str, Any]:
-    several, structure = ms_ssim(pixels, copies), ssim(pixels, copies)
-    return {'lmbda': lmbda, **{name: float(np.mean(point[name])) for name in ('bpp', 'mse', 'psnr')},
-            'ssim': _mean(structure), 'ms_ssim': _mean(several), 'n': len(pixels), 'n_people': persons}
-
-
-def _mean(values: np.ndarray | None) -> float | None:
-    return None if values is None else float(values.mean())
+def _mean(values: Any) -> float | None:
+    return None if values is None else float(np.mean(values))
 
 
 def fits(points: list[dict[str, Any]]) -> dict[str, Any]:
@@ -414,15 +449,22 @@ def bitstream(context: Context, pixels: np.ndarray) -> dict[str, Any] | None:
             'mean_overhead': float((real / estimated).mean() - 1)}
 
 
-def fidelity(context: Context, everyone: ImageSet, pixels: np.ndarray, rows: np.ndarray) -> dict[str, Any] | None:
-    """What the headline codec does to ridges, minutiae and a matcher's answers; None where it is switched off."""
-    name = f'codec/{context.config["headline"]}'
-    if not context.config['fidelity']:
+def fidelity(context: Context, everyone: ImageSet, split: Split, pixels: np.ndarray,
+             rows: np.ndarray) -> dict[str, Any] | None:
+    """What the headline codec and the twin's generator leave of ridges, minutiae and a matcher's answers; None: off."""
+    config = context.config
+    if not config['fidelity']:
         return None
-    if name not in context.inputs:
-        return {'not_available': 'an owner\'s copies are not measured here: jobs/codec.py fidelity compares two folders'}
     from fpray.studies.fidelity import study_fidelity
 
-    after = np.clip(np.rint(reconstructed(context.inputs[name], pixels)), 0, 255).astype(np.uint8)
-    return study_fidelity(pixels, after, everyone.records.iloc[rows].reset_index(drop=True), seed=context.config['seed'],
-                          progress=context.progress, dpi=context.config['ppi'] or None, optional=True)
+    how: dict[str, Any] = {'seed': config['seed'], 'progress': context.progress, 'dpi': config['ppi'] or None,
+                           'optional': True}
+    copies = copies_of(context, config['headline'], pixels)
+    found: dict[str, Any] = {'not_available': 'the owner gave no decompressed copies'} if copies is None else study_fidelity(
+        pixels, np.clip(np.rint(copies), 0, 255).astype(np.uint8), everyone.records.iloc[rows].reset_index(drop=True), **how)
+    if 'twin' in context.inputs:  # generated prints have no originals: their distributions are compared
+        private = training_rows(split, 'members')[:SHOWN]
+        drawn = np.load(context.inputs['twin'] / 'samples.npy', mmap_mode='r')[:SHOWN]
+        found['twin_samples'] = study_fidelity(np.asarray(everyone.pixels[private]), np.asarray(drawn),
+                                               everyone.records.iloc[private].reset_index(drop=True), paired=False, **how)
+    return found

@@ -73,9 +73,13 @@ def audit_codec(compress: Callable[[Any], Any], members: str, nonmembers: str, *
         raise UserError(f'store {store} is an address' if '://' in store else f'unknown field {sorted(unknown)[0]}',
                         'give a folder, and fields of the data\'s configuration')
     named = replace(base.data, members=members, nonmembers=nonmembers, **data)
-    answers = ask(CallableCodec(compress), named, Path(store).absolute() / 'answers')
-    own = replace(base, data=named, victim=replace(base.victim, decompressed=str(answers), primary=lmbda))
-    return run(CODEC, own, Settings(store=store))
+    own = replace(base, data=named, victim=replace(base.victim, decompressed='answers.npz', primary=lmbda))
+    answers = ask(CallableCodec(compress), own.data, Path(store).absolute() / 'answers')
+    try:
+        return run(CODEC, replace(own, victim=replace(own.victim, decompressed=str(answers))), Settings(store=store))
+    except UserError:
+        answers.unlink()
+        raise
 
 
 def ask(box: CodecBox, data: DataConfig, into: Path) -> Path:
@@ -97,5 +101,7 @@ def ask(box: CodecBox, data: DataConfig, into: Path) -> Path:
     table = np.concatenate(columns)
     path = into / f'{hashlib.sha256(table.tobytes()).hexdigest()[:16]}.npz'
     into.mkdir(parents=True, exist_ok=True)
-    np.savez(path, image_id=np.array(names, dtype=str), columns=table)
+    with tempfile.NamedTemporaryFile(dir=into, suffix='.npz', delete=False) as whole:
+        np.savez(whole, image_id=np.array(names, dtype=str), columns=table)
+    Path(whole.name).replace(path)
     return path

@@ -117,13 +117,13 @@ class MembershipStudy:
     # The primary endpoint and its controls
 
     def primary_table(self, victim: str = '') -> pd.DataFrame | None:
-        """One row a person: the mean of the rank-averaged shadow scores of the trained or unseen pictures."""
+        """One row a person: the mean of the primary attack's scores of the trained or unseen pictures."""
         return self.units(victim or self.headline, self.PRIMARY, 'mia')
 
     def primary(self) -> Rate:
         """The endpoint that was fixed before any score was seen."""
         table = self.primary_table()
-        assert table is not None, 'the shadow attack always runs'
+        assert table is not None, 'the primary attack always runs'
         return self.auc(table, 'mia', self.seed)
 
     def _beside_placebo(self) -> pd.DataFrame | None:
@@ -263,8 +263,7 @@ class MembershipStudy:
         if split.altered:
             found.append('IIA asks about altered versions of the trained pictures, the same alterations on both sides')
         if self.everyone.meta.get('stand_in'):
-            found.append('scoring network, placebo and rehearsal learn from the synthetic stand-in: '
-                         'the set has too few people')
+            found.append('groups that the attacker learns from come from the synthetic stand-in: the set has too few people')
         elif split.borrowed:
             found.append(f'other people (--data.reference) fill the groups {", ".join(split.borrowed)}')
         return found

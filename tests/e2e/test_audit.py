@@ -18,7 +18,7 @@ from fpray.data.synthetic import generate
 from fpray.distributed.plan import order
 from fpray.reports.results import load
 from fpray.store import Store
-from fpray.studies.config import AuditConfig, QueryConfig, Settings, smoke
+from fpray.studies.config import AuditConfig, GeneratorQueryConfig, Settings, smoke
 from fpray.studies.generator import GENERATOR, audit_generator
 from fpray.studies.run import dry_run, prepare, run
 
@@ -143,7 +143,7 @@ def prints() -> AuditConfig:
 
 @real
 def test_the_dry_run_foretells_an_audit_of_real_prints(tmp_path):
-    config = replace(prints(), query=QueryConfig(pictures=(100,), real=(5, 40)))
+    config = replace(prints(), query=GeneratorQueryConfig(pictures=(100,), real=(5, 40)))
     text = dry_run(GENERATOR, *prepare(GENERATOR, config, Settings(store=str(tmp_path / 'store'))))
     assert 'the folders hold: 3,000 pictures, 300 people, 3,000 fingers' in text
     assert ('10 people: 100 pictures to train on; mia 50 pictures of 5 people against 50 of 5; iia 50 pictures of 5 people '

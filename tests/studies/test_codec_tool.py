@@ -15,7 +15,7 @@ from fpray.data.synthetic import generate
 from fpray.errors import UserError
 from fpray.models.codec import build_codec
 from fpray.models.config import CodecConfig
-from fpray.studies import codec_tool
+from fpray.studies import codec_tasks
 from fpray.studies.codec_tool import Train, run_command
 from fpray.training.config import LoopConfig, RateDistortionConfig
 from fpray.training.rate_distortion import codec_key, load_codec, measure, save_codec
@@ -164,7 +164,7 @@ def test_training_writes_a_codec_and_nothing_else(prints, tmp_path):
 def test_a_killed_training_goes_on_to_the_same_codec(prints, tmp_path, monkeypatch):
     run(*small(tmp_path / 'whole', prints))
 
-    class Killed(codec_tool.CodecWatch):
+    class Killed(codec_tasks.CodecWatch):
         def __call__(self, progress):
             if progress.images_seen > 32:
                 raise KeyboardInterrupt
@@ -172,7 +172,7 @@ def test_a_killed_training_goes_on_to_the_same_codec(prints, tmp_path, monkeypat
 
     monkeypatch.setattr('fpray.distributed.train.CHECKPOINT_S', 0.0)
     with monkeypatch.context() as patched:
-        patched.setattr(codec_tool, 'CodecWatch', Killed)
+        patched.setattr(codec_tasks, 'CodecWatch', Killed)
         with pytest.raises(KeyboardInterrupt):
             run(*small(tmp_path / 'model', prints))
     assert not (tmp_path / 'model').exists()

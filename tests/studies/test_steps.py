@@ -26,7 +26,7 @@ from fpray.models.config import DiscriminatorConfig, GeneratorConfig, ScorerConf
 from fpray.models.gan import build_discriminator, build_generator
 from fpray.store import Context
 from fpray.studies import steps
-from fpray.studies.config import PRESETS, QueryConfig, ScoringConfig, SearchConfig, architecture, for_pictures
+from fpray.studies.config import PRESETS, GeneratorQueryConfig, ScoringConfig, SearchConfig, architecture, for_pictures
 from fpray.studies.tasks import ShadowTask, VictimTask, load_scorer, read_split, save_network
 from fpray.training.config import ClassifierConfig, GanConfig, LoopConfig, MatchingConfig
 from fpray.training.loop import Progress
@@ -388,7 +388,7 @@ def test_quality_stands_beside_real_pictures(chain: dict[str, Path]) -> None:
 def test_real_images_stand_beside_where_they_are_asked_for(chain: dict[str, Path], tmp_path: Path) -> None:
     inputs = {'pictures': chain['pictures'], 'people': chain['people'], 'scorer': chain['scorer'],
               'samples/5': chain['samples-5']}
-    made = context(tmp_path, {'matching': MATCHING, 'headline': 5, 'sizes': {'5': 5}, 'seed': 6, 'real': (3, 16)}, inputs)
+    made = context(tmp_path, {'measure': MATCHING, 'headline': 5, 'sizes': {'5': 5}, 'seed': 6, 'real': (3, 16)}, inputs)
     steps.quality(made)
     rows = {row['name']: row for row in json.loads((made.out / 'quality.json').read_text())}
     real = rows['real images']
@@ -399,7 +399,7 @@ def test_real_images_stand_beside_where_they_are_asked_for(chain: dict[str, Path
 def test_query_pictures_that_the_set_lacks_are_refused_before_anything_is_trained(chain: dict[str, Path],
                                                                                   tmp_path: Path) -> None:
     config = steps.PeopleConfig(DATA, SIZES, 3)
-    made = context(tmp_path, config, {'pictures': chain['pictures']}, query=QueryConfig(pictures=(12, 42)))
+    made = context(tmp_path, config, {'pictures': chain['pictures']}, query=GeneratorQueryConfig(pictures=(12, 42)))
     with pytest.raises(UserError, match=r'--query\.pictures 42 for 5 people: 21 must be of members, who have 20'):
         steps.people(made)
     assert not list(made.out.iterdir())
