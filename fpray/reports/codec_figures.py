@@ -13,6 +13,7 @@ from fpray.reports.drawing import (
     Panel,
     Rate,
     Results,
+    codec_words,
     counts_of,
     detail,
     estimate,
@@ -38,6 +39,8 @@ QUALITY = {'psnr': 'PSNR, dB', 'mse': 'MSE, 0-255 scale'}
 ROLES = {'victim': 'The audited codecs', 'reference': 'Reference codecs', 'shadow': 'Shadow codecs',
          'control': 'Codecs of the controls', 'defence': 'Codecs of the defences'}
 FEWEST_VICTIMS = 3  # under this a defence's row speaks of this run alone
+BETTER = 'better ↘'
+Box = tuple[float, float, float, float]  # left, top, right, bottom, px
 CURVES = 6  # a training panel holds no more
 
 
@@ -258,7 +261,7 @@ def training(results: Results, role: str, part: int = 0) -> str:
     panel.axes()
     for i, codec in enumerate(codecs):
         panel.line([(p['images_seen'], p['loss']) for p in codec['curve']], i,
-                   f'{label(codec["name"])}, {lambda_words(codec["lmbda"])}, {codec["images"]:,} pictures')
+                   f'{codec_words(codec["name"])}, {codec["images"]:,} pictures')
     return panel.svg()
 
 
@@ -269,8 +272,8 @@ def _trained(results: Results, role: str) -> list[Mapping[str, Any]]:
 # The frontier.
 
 UTILITIES = {  # column: (axis, 1 or -1 so that better lies to the right)
-    'psnr_difference': ('dB against the undefended codec, at equal bpp', 1),
-    'bd_rate': ('% bits against the undefended codec (BD-rate)', -1),
+    'psnr_difference': ('dB against the undefended codec, at equal bpp (right: better pictures)', 1),
+    'bd_rate': ('% bits against the undefended codec, BD-rate (right: fewer)', -1),
 }
 
 
@@ -297,16 +300,19 @@ def frontier(results: Results, width: float = 760) -> str:
     low, high = _span([sign * row[key] for row in placed] if key else [], 0.14)
     panel = Panel('Leakage against utility', f'{counts_of([row["auc"] for row in placed], people_words(results))} a point, '
                   '95 % bars', (low, high), (min([0.4, *ends]), max([1.0, *ends])),
-                  (words, 'AUC'), right=width - 52, size=(width, 190 if width < 600 else 300))
+                  (words if width >= 600 else words.split(' (')[0], 'leak, AUC (lower: less is given away)'), right=width - 52, size=(width, 190 if width < 600 else 300))
     _frontier_axes(panel, sign)
+    panel.body.append(text_at(panel.right - 6, panel.bottom - 8, BETTER, 'm halo', 'end'))
     spots = [(panel.x(sign * row[key]), panel.y(row['auc']['estimate'])) for row in placed] if key else []
     for i, (row, (x, _)) in enumerate(zip(placed, spots, strict=True)):
         _point(panel, row, x, i, people_words(results))
-    panel.body += _names([(_defence(row, rows), spot) for row, spot in zip(placed, spots, strict=True)], panel)
+    panel.body += _names([(_defence(row, rows), spot) for row, spot in zip(placed, spots, strict=True)], panel,
+                         _reserved(panel), [box for row, (x, _) in zip(placed, spots, strict=True)
+                                            for box in _bars(panel, row, x)])
     panel.legend.append((marker(13, 0, 0, 'n'), f'filled: at least {FEWEST_VICTIMS} victims; hollow: this run only'))
     if any(row['auc_fresh'] for row in placed):
         panel.legend.append((line_at(4, 0, 22, 0, 'n', 'stroke-width="2"'),
-                             'tick beside a point: people not used to choose'))
+                             'pale bar and tick beside a point: people not used to choose'))
     panel.legend += [(text_at(13, 4, '–', 'm', 'middle'), f'{_defence(row, rows)}: not placed, no utility at equal bpp')
                      for row in rows if row not in placed]
     return panel.svg()
@@ -330,7 +336,7 @@ def _point(panel: Panel, row: Mapping[str, Any], x: float, series: int, people: 
     panel.bar(x, row['auc']['interval'], style)
     fresh = row['auc_fresh']
     if fresh and fresh['estimate'] is not None:
-        panel.bar(x + 7, fresh['interval'], style)
+        panel.bar(x + 7, fresh['interval'], f'{style} pale')
         at = panel.y(fresh['estimate'])
         panel.body.append(line_at(x + 3, at, x + 11, at, style, 'stroke-width="2"'))
     tip = f'{label(row["defence"])}, {lambda_words(row["lmbda"])}: {estimate(row["auc"])} {interval(row["auc"])}, '
@@ -338,9 +344,23 @@ def _point(panel: Panel, row: Mapping[str, Any], x: float, series: int, people: 
     panel.body.append(marker(x, panel.y(row['auc']['estimate']), series, f'{style} {fill}', tip, 5.5))
 
 
-def _names(spots: Sequence[tuple[str, tuple[float, float]]], panel: Panel) -> list[str]:
-    """Each point's name beside it, on the side and at the height where it covers no other name or marker."""
-    taken = [(x - 7, y - 7, x + 14, y + 7) for _, (x, y) in spots]
+def _reserved(panel: Panel) -> list[Box]:
+    """Where the frontier's own words stand: the chance line's name and the better corner."""
+    chance = panel.y(0.5)
+    return [(panel.right + 2, chance - 9, panel.width, chance + 9),
+            (panel.right - 6 - 6.9 * len(BETTER), panel.bottom - 22, panel.right, panel.bottom)]
+
+
+def _bars(panel: Panel, row: Mapping[str, Any], x: float) -> list[Box]:
+    """The boxes of a defence's intervals, which a name covers only where nothing else is free."""
+    ends = [(x, row['auc']['interval']), *([(x + 7, row['auc_fresh']['interval'])] if row['auc_fresh'] else [])]
+    return [(at - 2, panel.y(high), at + 2, panel.y(low)) for at, (low, high) in ends if low is not None and high is not None]
+
+
+def _names(spots: Sequence[tuple[str, tuple[float, float]]], panel: Panel, reserved: Sequence[Box] = (),
+           bars: Sequence[Box] = ()) -> list[str]:
+    """Each point's name beside it, on the side and at the height where it covers no other name or marker, nor a bar."""
+    taken = [*reserved, *((x - 7, y - 7, x + 14, y + 7) for _, (x, y) in spots)]
     body = []
     for words, (x, y) in spots:
         room = 6.9 * len(words)
@@ -349,7 +369,8 @@ def _names(spots: Sequence[tuple[str, tuple[float, float]]], panel: Panel) -> li
         boxes = [(a, b - 7, a + room, b + 7) for a, b in places]
         fitting = [box for box in boxes if box[0] >= panel.left and box[2] <= panel.width and box[1] >= panel.top - 7
                    and box[3] <= panel.bottom and not any(_overlap(box, other) for other in taken)]
-        box = (fitting or boxes)[0]
+        clear = [box for box in fitting if not any(_overlap(box, bar) for bar in bars)]
+        box = (clear or fitting or boxes)[0]
         taken.append(box)
         body.append(text_at(box[0], box[1] + 11, words, 'b halo'))
     return body
@@ -361,7 +382,7 @@ def _defence(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
     return label(row['defence']) + ('' if alone else f', {lambda_words(row["lmbda"])}')
 
 
-def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+def _overlap(a: Box, b: Box) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 

@@ -4,6 +4,7 @@ Colours are CSS variables, so that a figure inside a page follows its light or d
 a file of its own. Every series differs in colour, dash and marker: no message hangs on colour alone."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -20,6 +21,7 @@ PALETTE = {  # name: (light, dark); c0 is the audited victim and its members, c1
     'c3': ('#7a46b3', '#c29ff2'), 'c4': ('#8a6300', '#dcb04a'), 'c5': ('#a1316f', '#f08fbd'),
 }
 NB = '\u00a0'  # no-break space
+CODEC_NAME = re.compile(r'(?:(?P<kind>[a-z][a-z/-]*)-)?(?P<lmbda>\d+\.\d+(?:e-\d+)?)(?:-(?P<rest>[\w-]+))?')
 NAMED = 308.0  # right end of a panel's axes, px, where a level is named beside them
 DASHES = ('', '7 3', '2 3', '9 3 2 3', '4 2', '1 2')
 CONTRASTS = {  # contrast: (short name, its positives, its negatives)
@@ -40,7 +42,7 @@ FIGURE_CSS = (
     '.fig .n{stroke:var(--muted);fill:var(--muted)}.fig .line{fill:none;stroke-width:2;stroke-linejoin:round}'
     '.fig .hollow{fill:var(--card);stroke-width:2}.fig .area{opacity:.17;stroke:none}'
     '.fig .dots{fill:none;stroke-width:2.6;stroke-linecap:round;opacity:.5}'
-    '.fig .ringed{stroke:var(--card);stroke-width:1.5}.fig .halo{paint-order:stroke;stroke:var(--card);stroke-width:4}'
+    '.fig .pale{opacity:.5}.fig .ringed{stroke:var(--card);stroke-width:1.5}.fig .halo{paint-order:stroke;stroke:var(--card);stroke-width:4}'
     + ''.join(f'.fig .s{i}{{stroke:var(--c{i})}}.fig .f{i}{{fill:var(--c{i})}}' for i in range(6))
 )
 
@@ -102,7 +104,7 @@ def people_words(results: Results) -> str:
 
 def detail(rate: Rate, people: str) -> str:
     """'chance 0.5 · n 240 · 80 people · p = 0.002': what stands beside an estimate; breaks between parts."""
-    chance = '–' if rate['chance'] is None else f'{rate["chance"]:g}'
+    chance = '–' if rate['chance'] is None else f'{rate["chance"]:.3g}'
     parts = [f'chance {chance}', f'n {rate["n"]:,}', f'{rate["n_people"]:,} {people}', p_value(rate['p'])]
     return f'{NB}· '.join(part.replace(' ', NB) for part in parts if part)
 
@@ -118,6 +120,25 @@ def counts_of(rates: Sequence[Rate], people: str) -> str:
 def label(name: str) -> str:
     """A stored name as words: 'white_box' becomes 'white box'."""
     return name.replace('_', ' ')
+
+
+def codec_words(name: str, shared: float | None = None) -> str:
+    """A codec's stored name as words: '0.01-96' becomes 'codec λ 0.01, 96 people', 'none-0.01-1' 'none, again (1)'.
+
+    Args:
+        name: as the study stores it.
+        shared: a lambda that goes without saying: only another one is written behind a defence's name.
+    """
+    found = CODEC_NAME.fullmatch(name)
+    if not found:
+        return f'shadow codec {int(name[7:]) + 1}' if re.fullmatch(r'shadow/\d+', name) else label(name)
+    kind, weight, rest = found['kind'], f'λ{NB}{found["lmbda"]}', found['rest'] or ''
+    if kind is None:
+        what = f'{rest} people' if rest.isdigit() else rest
+        return f'codec {weight}, {what}' if what else f'codec {weight}'
+    words = kind.replace('reference/', 'reference ')
+    words += '' if float(found['lmbda']) == shared else f', {weight}'
+    return f'{words}, again ({rest})' if rest else words
 
 
 # The drawing board.

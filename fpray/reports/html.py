@@ -13,9 +13,12 @@ from fpray.reports import codec_figures, drawing, figures, published
 from fpray.reports.words import WORDS, PictureGroup, Words
 
 Results = Mapping[str, Any]
+Rate = Mapping[str, Any]
 Picture = bytes | str | Path
 
 MAGIC = {b'\x89PNG': 'image/png', b'\xff\xd8\xff': 'image/jpeg'}
+RESOLVABLE = re.compile(r'smallest FPR that is: ([\d.]+), TPR there (.+)')
+
 
 def render(results: Results, images: Mapping[str, Picture] | None = None, show_images: bool = False) -> str:
     """The whole report as one HTML text, to be written as report.html.
@@ -31,12 +34,15 @@ def render(results: Results, images: Mapping[str, Picture] | None = None, show_i
         UserError: an image cannot be read or is neither PNG nor JPEG.
     """
     words = WORDS[results['study']]
+    shown = _pictures(images or {}, words.pictures, bool(results['data']['synthetic']) or show_images)
     return _template(results['study']).render(
         r=results, people=drawing.people_words(results), css=drawing.THEME_CSS + drawing.FIGURE_CSS,
         published=published, words=words, contrasts=drawing.CONTRASTS, figures=figures.all_figures(results),
         kind=_kind(results['verdict']), meaning=_meaning(results['verdict'], words), negatives=negatives(results),
-        fewest=codec_figures.FEWEST_VICTIMS,
-        pictures=_pictures(images or {}, words.pictures, bool(results['data']['synthetic']) or show_images))
+        threats=_threats(results['threat_models']), fewest=codec_figures.FEWEST_VICTIMS, pictures=shown,
+        histograms=[f'histogram-{key.replace("/", "-")}' for key in results['histograms']],
+        main_rows=[row for row in results['attacks'] if is_main(results, row)],
+        other_rows=[row for row in results['attacks'] if not is_main(results, row)])
 
 
 @cache
@@ -50,7 +56,8 @@ def _template(study: str) -> Any:
     page.filters.update(
         number=drawing.number, share=drawing.share, p=drawing.p_value, interval=drawing.interval,
         estimate=drawing.estimate, detail=drawing.detail, label=drawing.label, seconds=_seconds,
-        lmbda=codec_figures.lambda_words, findings=_findings,
+        lmbda=codec_figures.lambda_words, findings=_findings, reach=_reach,
+        victim=drawing.codec_words if study == 'codec' else drawing.label,
         score=lambda value: '–' if value is None else f'{value:,.2f}',
         signed=lambda value: '–' if value is None else f'{value:+,.2f}',
         css=lambda words: re.sub(r'[^\w .,:;?!()%–-]', ' ', words),  # inside a style sheet's quotes
@@ -69,14 +76,23 @@ def write_figures(results: Results, folder: str | Path) -> list[Path]:
     return paths
 
 
+def is_main(results: Results, row: Mapping[str, Any]) -> bool:
+    """Whether an attack's row speaks of the primary victim by the primary unit, as a mean: what a reader sees first."""
+    primary = results['primary']
+    return (row['victim'], row['unit']) == (primary['victim'], primary['unit']) and row['how'] in ('', 'mean')
+
+
 def negatives(results: Results) -> list[dict[str, Any]]:
     """What was not found, not resolvable, not available or given up: kind, what, rate and text each.
+
+    `more` marks what stands behind a fold: another victim, unit or aggregate than the primary endpoint's.
 
     An attack counts as not told from chance where its interval holds 0.5 or its max-T p is 0.05 or more.
     """
     names = WORDS[results['study']].controls()
     return [
-        *({'kind': 'Not told from chance', 'what': _attack_words(row), 'rate': row['auc'],
+        *({'kind': 'Not told from chance', 'what': _attack_words(row, results['study']), 'rate': row['auc'],
+           'more': not is_main(results, row),
            'text': f'max-T {drawing.p_value(row["max_t_p"])}' if row['max_t_p'] is not None else ''}
           for row in results['attacks'] if not row['optimistic'] and _at_chance(row)),
         *_not_resolvable(results),
@@ -118,9 +134,10 @@ def _codec_negatives(codec: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _attack_words(row: Mapping[str, Any]) -> str:
+def _attack_words(row: Mapping[str, Any], study: str) -> str:
     """'shadow, MIA, gan 40, by subject mean'."""
-    parts = drawing.label(row['attack']), drawing.CONTRASTS[row['contrast']][0], drawing.label(row['victim'])
+    victim = (drawing.codec_words if study == 'codec' else drawing.label)(row['victim'])
+    parts = drawing.label(row['attack']), drawing.CONTRASTS[row['contrast']][0], victim
     return f'{", ".join(parts)}, by {row["unit"]} {row["how"]}'.rstrip()
 
 
@@ -130,16 +147,36 @@ def _at_chance(row: Mapping[str, Any]) -> bool:
 
 
 def _not_resolvable(results: Results) -> list[dict[str, Any]]:
-    """Rates that too few people can show, one entry a rate and reason, with how many attacks it speaks of."""
+    """Rates that too few people can show, one entry a rate and reason, with how many attacks it speaks of.
+
+    What a single row could show instead stands in that row.
+    """
     counts: dict[tuple[str, str], int] = {}
     for row in results['attacks']:
         for key, words in (('tpr_at_fpr_1pct', 'TPR at 1 % FPR'), ('tpr_at_fpr_0_1pct', 'TPR at 0.1 % FPR'),
                            ('balanced_accuracy', 'Balanced accuracy')):
             if row[key]['estimate'] is None:
-                counts[words, row[key]['note']] = counts.get((words, row[key]['note']), 0) + 1
+                reason = row[key]['note'].split(';')[0].removeprefix('not resolvable')
+                counts[words, reason] = counts.get((words, reason), 0) + 1
     return [{'kind': 'Not resolvable', 'what': words, 'rate': None,
              'text': f'{count} of {len(results["attacks"])} rows{": " if note else ""}{note}'}
             for (words, note), count in counts.items()]
+
+
+def _reach(rate: Rate) -> tuple[str, str] | None:
+    """The smallest false-positive rate that a note calls resolvable, and the TPR there, as stored; None for other notes."""
+    found = RESOLVABLE.search(rate['note']) if rate['estimate'] is None else None
+    return (found[1].rstrip('0').rstrip('.') or '0', found[2]) if found else None
+
+
+def _threats(models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Threat models by source; attacks that infer, see and hold the same share a row."""
+    groups: dict[str, dict[tuple[str, ...], list[str]]] = {}
+    for model in models:
+        same = groups.setdefault(model['source'], {}).setdefault(tuple(model[k] for k in ('infers', 'sees', 'holds')), [])
+        same.append(drawing.label(model['name']))
+    return [{'source': source, 'rows': [{'names': ', '.join(names), 'infers': key[0], 'sees': key[1], 'holds': key[2]}
+                                        for key, names in rows.items()]} for source, rows in groups.items()]
 
 
 def _kind(verdict: str) -> str:

@@ -14,6 +14,7 @@ class PictureGroup:
     text: str
     people: bool = False
     broad: bool = False  # a strip that wants the page's width
+    section: str = 'pictures'  # id of the section that shows them
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,9 @@ class Words:
         }
 
 
-_FRONT: Pairs = (('result', 'The result'), ('meaning', 'What it means'), ('threat', 'The attacker'),
-                 ('controls', 'Controls'))
+_THREAT: Pairs = (('threat', 'The attacker'),)
+_FRONT: Pairs = (('result', 'The result'), ('meaning', 'What it means'))
+_CONTROLS: Pairs = (('controls', 'Controls'),)
 _BACK: Pairs = (('not-found', 'Not found'), ('rerun', 'Run it again'), ('glossary', 'Glossary'))
 
 _NOT_FOUND = (
@@ -127,7 +129,7 @@ def _glossary(*own: tuple[str, str]) -> Pairs:
 _GENERATOR = Words(
     noun='generator',
     contents=(
-        *_FRONT, ('table-5-1', 'Hits in the top k'), ('table-4-1', 'Sets and scores'),
+        *_FRONT, *_THREAT, *_CONTROLS, ('table-5-1', 'Hits in the top k'), ('table-4-1', 'Sets and scores'),
         ('sweep', 'Training-set size'), ('curves', 'Every attack'), ('stopping', 'When to stop'),
         ('search', 'The search'), ('pictures', 'Pictures'), ('patterns', 'Pattern classes'), *_BACK),
     meaning={
@@ -169,9 +171,9 @@ _GENERATOR = Words(
 _CODEC = Words(
     noun='codec',
     contents=(
-        *_FRONT, ('gaps', 'Members and others'), ('table-6-1', 'Hits in the top k'), ('curves', 'Every attack'),
-        ('rate-distortion', 'Rate and distortion'), ('frontier', 'The defences'), ('sweep', 'Training-set size'),
-        ('training', 'Training'), ('fidelity', 'Fingerprints after'), ('pictures', 'Pictures'), *_BACK),
+        *_FRONT, *_CONTROLS, ('gaps', 'Members and others'), ('rate-distortion', 'Rate and distortion'),
+        ('frontier', 'The defences'), ('table-6-1', 'Hits in the top k'), ('sweep', 'Training-set size'),
+        ('curves', 'Every attack'), *_THREAT, ('training', 'Training'), ('fidelity', 'Fingerprints after'), ('pictures', 'Pictures'), *_BACK),
     meaning={
         'Found': (
             'Someone who has pictures compressed by this codec, and sees only the file sizes and the decoded '
@@ -217,7 +219,7 @@ _CODEC = Words(
     pictures=(
         PictureGroup('rd', 'The same picture at each λ',
                      'One query picture, and what comes back of it at each λ (the shape of Fig. 4.8 in Cavasin 2023).',
-                     people=True, broad=True),
+                     people=True, broad=True, section='rate-distortion'),
         PictureGroup('grid/real', 'What the codecs learned from', 'Pictures of the set itself.', people=True),
         PictureGroup('grid/twin', 'What the twin makes',
                      "The defended codec's whole training set is of this kind."),

@@ -180,7 +180,7 @@ def test_no_verdict_on_a_codec_names_a_generator(make_codec_results, verdict):
     study = make_codec_results()
     study['verdict'] = verdict
     text = html.render(results.plain(study))
-    meaning = text[text.index('id="meaning"'):text.index('id="threat"')]
+    meaning = text[text.index('id="meaning"'):text.index('id="controls"')]
     assert 'generator' not in meaning and len(_words(meaning)) > 300
 
 
