@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fpray.store import CURVES, Event, Stage, Store, canonical, parse_curves
+from fpray.store import CURVES, Event, Stage, Store, canonical, git_commit, parse_curves
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,8 @@ PATIENCE = {'MLFLOW_HTTP_REQUEST_TIMEOUT': '10', 'MLFLOW_HTTP_REQUEST_MAX_RETRIE
 SILENCE = {'MLFLOW_DISABLE_TELEMETRY': 'true'}  # an audit tells nobody that it runs
 FLUSH_S = 2.0  # between two messages of live metrics
 PARENT = 'mlflow.parentRunId'
+NOTE = 'mlflow.note.content'  # MLflow's pages show it as the run's description
+VIEW = '?workflowType=machine_learning'  # else MLflow 3 opens as for language models: traces, no list of runs
 
 
 def default_uri(store: Store) -> str:
@@ -110,7 +112,8 @@ class Tracker:
             experiment, artifact_location=self._artifacts())
         key = {'fpray.study': self.tags.get('key', self.name)}
         self.run_id = self._run(self.name, key, parent=None, unfinished=True)
-        for tag, value in self.tags.items():
+        code = git_commit()  # a change of the code, too, is what changed between two runs
+        for tag, value in {**({'git': code} if code else {}), **self.tags}.items():
             self._client.set_tag(self.run_id, f'fpray.{tag}', value)
         self._params(self.run_id, self.config)
 
@@ -140,12 +143,15 @@ class Tracker:
             self._client.set_tag(run, 'fpray.error', event.text[:PARAM_CHARACTERS])
             self._end(run, 'FAILED')
 
-    def finish(self, metrics: Mapping[str, float] | None = None, folder: Path | None = None) -> None:
-        """Closes the study's run with its final numbers and, as artifacts, what lies in a folder (the report)."""
+    def finish(self, metrics: Mapping[str, float] | None = None, folder: Path | None = None, note: str = '') -> None:
+        """Closes the study's run with its final numbers, as artifacts what lies in a folder (the report), and as its
+        description a note (the verdict)."""
         def close() -> None:
             self._metrics(self.run_id, [{'step': 0, **(metrics or {})}])
             if folder is not None:
                 self._client.log_artifacts(self.run_id, str(folder))
+            if note:
+                self._client.set_tag(self.run_id, NOTE, note)
             self._close('FINISHED')
 
         self._guard(close)
@@ -270,12 +276,12 @@ class Tracker:
 
 def backfill(store: Store | str | Path, stages: Iterable[Stage], *, study: str, name: str, config: Any,
              tags: Mapping[str, str], uri: str = '', metrics: Mapping[str, float] | None = None,
-             folder: Path | None = None) -> Tracker:
+             folder: Path | None = None, note: str = '') -> Tracker:
     """Records a study from the store alone, as if MLflow had never been away.
 
     Args:
         stages: of the study's plan; those that the store holds are recorded.
-        metrics, folder: final numbers and the report, as `Tracker.finish` takes them.
+        metrics, folder, note: final numbers, report and verdict, as `Tracker.finish` takes them.
         store, study, name, config, tags, uri: as `Tracker.open` takes them.
 
     Returns:
@@ -285,13 +291,13 @@ def backfill(store: Store | str | Path, stages: Iterable[Stage], *, study: str, 
         for stage in stages:
             if tracker.store.has(stage):
                 tracker.on_event(Event('hit', stage))
-        tracker.finish(metrics, folder)
+        tracker.finish(metrics, folder, note)
     return tracker
 
 
 def ui_command(uri: str, experiment_id: str, run_id: str, port: int = 5000) -> str:
     """The command that opens MLflow's UI, and the page of one run; a server needs only the page."""
-    page = f'#/experiments/{experiment_id}/runs/{run_id}'
+    page = f'#/experiments/{experiment_id}/runs/{run_id}{VIEW}'
     if uri.startswith(('http://', 'https://')):
         return f'{uri.rstrip("/")}/{page}'
     beside = Path(sys.executable).with_name('mlflow')

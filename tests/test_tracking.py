@@ -10,8 +10,8 @@ import pytest
 from mlflow import MlflowClient
 
 from fpray.errors import UserError
-from fpray.store import Event, Stage, Store, write_curves
-from fpray.tracking import PARENT, Tracker, backfill, flatten, ui_command
+from fpray.store import Event, Stage, Store, git_commit, write_curves
+from fpray.tracking import NOTE, PARENT, VIEW, Tracker, backfill, flatten, ui_command
 
 CONFIG = {'seed': 3, 'victim': {'gan': {'rate': 0.5}, 'sizes': [10, 20]}, 'long': 'x' * 900}
 
@@ -57,7 +57,7 @@ def made(tmp_path_factory):
     (report / 'figures').mkdir(parents=True)
     for name in ('report.html', 'figures/roc.png'):
         (report / name).write_text('<p>')
-    tracker.finish({'auc': 0.75, 'nothing': float('nan')}, report)
+    tracker.finish({'auc': 0.75, 'nothing': float('nan')}, report, 'No leak was found.')
     assert not tracker.away
     return store, tracker
 
@@ -101,6 +101,12 @@ def test_artifacts_lie_under_the_store(made):
     assert [a.path for a in client.list_artifacts(tracker.run_id)] == ['figures', 'report.html']
     assert len(list(Path(store.root, 'mlflow').rglob('roc.png'))) == 1
     assert client.get_run(tracker.run_id).data.tags['fpray.preset'] == 'smoke'
+
+
+def test_the_pages_say_what_was_found_and_by_which_code(made):
+    _, tracker = made
+    tags = MlflowClient(tracker.uri).get_run(tracker.run_id).data.tags
+    assert tags[NOTE] == 'No leak was found.' and tags.get('fpray.git') == git_commit()
 
 
 def test_backfill_gives_what_was_recorded_live(made):
@@ -162,7 +168,8 @@ def test_the_command_that_opens_the_ui(made):
     words = shlex.split(tracker.ui_command(), comments=True)
     assert words[0].endswith('mlflow') and words[1:4] == ['ui', '--backend-store-uri', tracker.uri]
     assert f'runs/{tracker.run_id}' in tracker.ui_command()
-    assert ui_command('https://mlflow.example', '4', 'abc') == 'https://mlflow.example/#/experiments/4/runs/abc'
+    page = f'https://mlflow.example/#/experiments/4/runs/abc{VIEW}'
+    assert ui_command('https://mlflow.example', '4', 'abc') == page
 
 
 def test_parameters_are_flat_and_of_allowed_names():

@@ -169,7 +169,7 @@ def run(study: Study, config: Any, settings: Settings, report: ReportSettings | 
                  on_event=_both(tracker.on_event, _timer(seconds)))
         folder = Path(settings.store if '://' not in settings.store else store.cache) / 'reports' / laid.hash
         results = write_report(study, laid, store, folder, report, preset, command, time.monotonic() - start, seconds)
-        tracker.finish(_metrics(results), folder)
+        tracker.finish(_metrics(results), folder, ' '.join([results['verdict'], *results['summary']]))
         ui = tracker.ui_command()
     return Outcome(results['verdict'], results['summary'], folder / 'report.html', folder / 'results.json', ui)
 
@@ -269,6 +269,10 @@ def _metrics(results: Mapping[str, Any]) -> dict[str, float]:
     primary, controls = results['primary'], results['controls']
     rates = {'auc': primary['auc'], 'auc_minus_placebo': primary['minus_placebo'],
              **{name: control.get('auc') for name, control in controls.items()}}
-    found = {name: rate['estimate'] for name, rate in rates.items() if rate and rate['estimate'] is not None}
-    low, high = primary['auc']['interval']
-    return found | {k: v for k, v in (('auc_low', low), ('auc_high', high)) if v is not None}
+    found: dict[str, float] = {}
+    for name, rate in rates.items():
+        if rate and rate['estimate'] is not None:
+            bounds = rate.get('interval') or (None, None)
+            ends = {name: rate['estimate'], f'{name}_low': bounds[0], f'{name}_high': bounds[1]}
+            found |= {end: value for end, value in ends.items() if value is not None}
+    return found
