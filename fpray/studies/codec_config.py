@@ -225,7 +225,7 @@ def desk() -> CodecAuditConfig:
     gan = architecture(GanConfig(lr_g=4e-4, lr_d=4e-4, generator=GeneratorConfig(noise=64)), 3, 48)
     return CodecAuditConfig(
         data=DataConfig(size=64, fingers=2, impressions=3, query_impressions=2),
-        split=SplitConfig(sizes=(24, 96), headline=24, nonmembers=48, scoring=40, placebo=24, rehearsal=24, reference=48),
+        split=SplitConfig(sizes=(24, 80), headline=24, nonmembers=48, scoring=40, placebo=24, rehearsal=24, reference=48),
         codec=RateDistortionConfig(codec=CodecConfig(n=24, m=36)),
         loop=LoopConfig(images=8_000, batch=8, snapshot_every=800),
         victim=CodecVictimConfig(), shadow=ShadowCodecsConfig(count=4),
