@@ -57,6 +57,7 @@ def people(context: Context) -> None:
     """split.json: the audit's own division of the people, or members and non-members dealt anew among themselves."""
     config: steps.PeopleConfig = context.config['people']
     split = steps.draw(ImageSet.load(context.inputs['pictures']).records, config.data, config.split, config.seed)
+    steps.check_asked(split, config.split.sizes, context.settings.get('query'))
     (context.out / 'split.json').write_text(dealt(split, context.config['deal']).to_json())
 
 
@@ -72,12 +73,6 @@ def dealt(split: Split, deal: int) -> Split:
     members = len(split.people['members'])
     mixed = [both[i] for i in order]
     return replace(split, people={**split.people, 'members': mixed[:members], 'nonmembers': mixed[members:]})
-
-
-def splits(inputs: Mapping[str, Path]) -> dict[int, Split]:
-    """Every deal among a stage's inputs, by its number."""
-    found = {name: folder for name, folder in inputs.items() if name.split('/')[0] == 'people'}
-    return {int(name.partition('/')[2] or 0): read_split(folder) for name, folder in found.items()}
 
 
 def rows(context: Context) -> None:
