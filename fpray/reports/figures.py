@@ -247,7 +247,7 @@ def sweep(results: Results, contrast: str) -> str:
         series, shift = series_of(results)[attack], 11 * (place - (len(attacks) - 1) / 2)
         mine = sorted((row for row in rows if row['attack'] == attack), key=lambda row: row['people'])
         spots = [(panel.x(row['people']) + shift, panel.y(row['auc']['estimate'])) for row in mine]
-        panel.body.append(path(spots, f'line s{series % 6}', DASHES[series % 6]))
+        panel.body.append(path(spots, f'line s{series % 6}', DASHES[series % len(DASHES)]))
         for (x, y), row in zip(spots, mine, strict=True):
             panel.bar(x, row['auc']['interval'], f's{series % 6}')
             style = f's{series % 6} ' + (f'f{series % 6}' if row['headline'] else 'hollow')
