@@ -201,14 +201,17 @@ def path(points: Iterable[tuple[float, float]], style: str, dash: str = '', clos
 
 
 def marker(x: float, y: float, kind: int, style: str, tip: str = '', r: float = 4.5) -> str:
-    """Marker shape `kind` (circle, square, diamond, triangle up, triangle down, cross) with a tooltip."""
+    """Marker shape `kind` (circle, square, diamond, triangle up, triangle down, cross) with a tooltip.
+
+    From the seventh on they start elsewhere, so that a colour that comes again has another shape.
+    """
     corners = (
         (), ((-1, -1), (1, -1), (1, 1), (-1, 1)), ((0, -1.35), (1.35, 0), (0, 1.35), (-1.35, 0)),
         ((0, -1.3), (1.2, 0.9), (-1.2, 0.9)), ((0, 1.3), (1.2, -0.9), (-1.2, -0.9)),
         ((-1.1, -0.6), (-0.6, -1.1), (0, -0.5), (0.6, -1.1), (1.1, -0.6), (0.5, 0), (1.1, 0.6), (0.6, 1.1),
          (0, 0.5),
          (-0.6, 1.1), (-1.1, 0.6), (-0.5, 0)),
-    )[kind % 6]
+    )[(kind + kind // 6 * 3) % 6]
     title = f'<title>{escape(tip)}</title>' if tip else ''
     if not corners:
         return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{r}" class="{style}">{title}</circle>'

@@ -37,7 +37,8 @@ def render(results: Results, images: Mapping[str, Picture] | None = None, show_i
     shown = _pictures(results, images or {}, words.pictures, bool(results['data']['synthetic']) or show_images)
     return _template(results['study']).render(
         r=results, people=drawing.people_words(results), css=drawing.THEME_CSS + drawing.FIGURE_CSS,
-        published=published, words=words, codec_of=partial(codec_figures.codec_of, results), contrasts=drawing.CONTRASTS, figures=figures.all_figures(results),
+        published=published, words=words, contrasts=drawing.CONTRASTS,
+        codec_of=partial(codec_figures.codec_of, results), figures=figures.all_figures(results),
         kind=_kind(results['verdict']), meaning=_meaning(results['verdict'], words), negatives=negatives(results),
         threats=_threats(results['threat_models']), fewest=codec_figures.FEWEST_VICTIMS, pictures=shown,
         histograms=[f'histogram-{key.replace("/", "-")}' for key in results['histograms']],
@@ -128,7 +129,7 @@ def _codec_negatives(results: Results) -> list[dict[str, Any]]:
         *({'kind': 'No words about the defence', 'what': drawing.label(row['defence']), 'rate': None,
            'text': f'{row["victims"]} of {fewest} victims: this run only'} for row in rows if row['victims'] < fewest),
         *({'kind': 'No utility at equal bpp', 'what': drawing.label(row['defence']), 'rate': None,
-           'text': row['note'] or 'its rates and the undefended codec\'s do not overlap'}
+           'text': row['note'].removeprefix('this run').strip('; ') or 'its rates and the undefended codec\'s do not overlap'}
           for row in rows if row['psnr_difference'] is None and row['bd_rate'] is None),
         *([{'kind': 'Not available', 'what': 'Fingerprint fidelity', 'rate': None, 'text': fidelity['not_available']}]
           if 'not_available' in fidelity else []),
