@@ -129,7 +129,8 @@ def _codec_negatives(results: Results) -> list[dict[str, Any]]:
         *({'kind': 'No words about the defence', 'what': drawing.label(row['defence']), 'rate': None,
            'text': f'{row["victims"]} of {fewest} victims: this run only'} for row in rows if row['victims'] < fewest),
         *({'kind': 'No utility at equal bpp', 'what': drawing.label(row['defence']), 'rate': None,
-           'text': row['note'].removeprefix('this run').strip('; ') or 'its rates and the undefended codec\'s do not overlap'}
+           'text': row['note'].removeprefix('this run').strip('; ')
+           or 'its rates and the undefended codec\'s do not overlap'}
           for row in rows if row['psnr_difference'] is None and row['bd_rate'] is None),
         *([{'kind': 'Not available', 'what': 'Fingerprint fidelity', 'rate': None, 'text': fidelity['not_available']}]
           if 'not_available' in fidelity else []),
