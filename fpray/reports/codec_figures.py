@@ -43,6 +43,7 @@ FEWEST_VICTIMS = 3  # under this a defence's row speaks of this run alone
 BETTER = 'better ↘'
 Box = tuple[float, float, float, float]  # left, top, right, bottom, px
 CURVES = 6  # a training panel holds no more
+NAMES = 5  # more marks than these are named in the legend, not beside them
 
 
 def lambda_words(value: float) -> str:
@@ -156,7 +157,7 @@ def averages(results: Results, quality: str) -> str:
     _fitted(panel, stored, quality)
     for i, (name, points) in enumerate(shown.items()):
         panel.line(points, i + 3, name if points else f'{name}: over {most:.2g} bpp at its lowest rate')
-    _means(panel, results, quality, key=False)
+    _means(panel, results, quality, key=len(stored['means']) > NAMES)
     return panel.svg()
 
 

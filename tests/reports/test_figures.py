@@ -226,7 +226,9 @@ def test_two_families_share_a_colour_and_differ_in_mark(make_codec_results, two_
     assert sum('plus' in c.split() for c in dots) == 4
     legend = [t.text.replace(drawing.NB, ' ') for t in root.iter('text')]
     assert {'λ 0.01, the primary one', 'λ 0.01, scale', 'λ 0.0003, scale'} <= set(legend)
-    assert len(_spots(codec_figures.gaps(results, 'loss'), f'0.003, scale{":"}')) == 1
+    assert len(_spots(codec_figures.gaps(results, 'loss'), '0.003, scale:')) == 1
+    assert 'halo">λ' not in codec_figures.averages(results, 'psnr')  # eight names would cover one another
+    assert 'halo"' in codec_figures.averages(plain(make_codec_results()), 'psnr')
 
 
 def test_attacks_are_listed_once(make_codec_results):
