@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from fpray.reports.drawing import (
+    CODEC_NAME,
     CONTRASTS,
     NB,
     Axis,
     Panel,
     Rate,
     Results,
-    codec_words,
     counts_of,
     detail,
     estimate,
@@ -26,6 +26,7 @@ from fpray.reports.drawing import (
     people_words,
     svg,
     text_at,
+    victim_words,
     wrap,
 )
 
@@ -42,11 +43,35 @@ FEWEST_VICTIMS = 3  # under this a defence's row speaks of this run alone
 BETTER = 'better ↘'
 Box = tuple[float, float, float, float]  # left, top, right, bottom, px
 CURVES = 6  # a training panel holds no more
+NAMES = 5  # more marks than these are named in the legend, not beside them
 
 
 def lambda_words(value: float) -> str:
     """'λ 0.01', which never breaks."""
     return f'λ{NB}{value:g}'
+
+
+def family_of(results: Results, row: Mapping[str, Any]) -> str:
+    """The codec family of a row: as stored, else by its victim's name ('0.01-scale'), else the audited one."""
+    found = CODEC_NAME.fullmatch(row.get('victim', ''))
+    named = found['rest'] if found and found['kind'] is None else None
+    own: str = results['codec']['family']
+    return row.get('family') or (own if named is None or named.isdigit() else named)
+
+
+def codec_of(results: Results, row: Mapping[str, Any]) -> str:
+    """'λ 0.01', with the family behind it where that is not the audited one."""
+    family = family_of(results, row)
+    return lambda_words(row['lmbda']) + ('' if family == results['codec']['family'] else f', {label(family)}')
+
+
+def _primary(results: Results, row: Mapping[str, Any]) -> bool:
+    return _own(results, row) and row['lmbda'] == results['codec']['primary_lmbda']
+
+
+def _own(results: Results, row: Mapping[str, Any]) -> bool:
+    """Whether a row is of the audited family: another one gets another mark in the same colour."""
+    return family_of(results, row) == results['codec']['family']
 
 
 def _lambda_series(results: Results) -> dict[float, int]:
@@ -66,10 +91,11 @@ def _span(values: Sequence[float], room: float = 0.06) -> tuple[float, float]:
 
 # Rate and distortion.
 
-def _dots(panel: Panel, points: Sequence[tuple[float, float]], series: int) -> None:
-    """Every point of a cluster as one path of round dots: thousands of pictures stay a light figure."""
-    steps = dict.fromkeys(f'M{panel.x(x):.1f} {panel.y(y):.1f}h0' for x, y in points)
-    panel.body.append(f'<path d="{"".join(steps)}" class="dots s{series % 6}"/>')
+def _dots(panel: Panel, points: Sequence[tuple[float, float]], series: int, own: bool = True) -> None:
+    """Every point of a cluster as one path of round dots, or of crosses: thousands of pictures stay a light figure."""
+    shape, dx = ('h0', 0.0) if own else ('h3m-1.5-1.5v3', 1.5)
+    steps = dict.fromkeys(f'M{panel.x(x) - dx:.1f} {panel.y(y):.1f}{shape}' for x, y in points)
+    panel.body.append(f'<path d="{"".join(steps)}" class="dots {"" if own else "plus "}s{series % 6}"/>')
 
 
 def clusters(results: Results, quality: str) -> str:
@@ -86,7 +112,8 @@ def clusters(results: Results, quality: str) -> str:
                   (0, _span([0, *rates])[1]), _span(values), ('rate, bits a pixel (bpp)', QUALITY[quality]))
     panel.axes()
     for group in stored['points']:
-        _dots(panel, list(zip(group['bpp'], group[quality], strict=True)), series[group['lmbda']])
+        _dots(panel, list(zip(group['bpp'], group[quality], strict=True)), series[group['lmbda']],
+              _own(results, group))
     _means(panel, results, quality)
     return panel.svg()
 
@@ -103,14 +130,16 @@ def _counted_means(results: Results) -> str:
 def _means(panel: Panel, results: Results, quality: str, key: bool = True) -> None:
     """The mean of each lambda as a marker, named in the legend or else beside it."""
     series, spots = _lambda_series(results), []
-    for row in sorted(results['codec']['rate_distortion']['means'], key=lambda row: series[row['lmbda']]):
-        kind, words = series[row['lmbda']], lambda_words(row['lmbda'])
+    means = results['codec']['rate_distortion']['means']
+    for row in sorted(means, key=lambda row: (not _own(results, row), series[row['lmbda']])):
+        kind, words = series[row['lmbda']], codec_of(results, row)
+        style = f'ringed f{kind % 6}' if _own(results, row) else f'hollow s{kind % 6}'
         spots.append((words, (panel.x(row['bpp']), panel.y(row[quality]))))
         tip = f'{words}: {row["bpp"]:.3g} bpp, {row[quality]:.4g} {QUALITY[quality]}'
-        panel.body.append(marker(*spots[-1][1], kind, f'ringed f{kind % 6}', tip, 5.5))
+        panel.body.append(marker(*spots[-1][1], kind, style, tip, 5.5))
         if key:
-            primary = ', the primary one' if row['lmbda'] == results['codec']['primary_lmbda'] else ''
-            panel.key(kind, f's{kind % 6} f{kind % 6}', words + primary)
+            panel.key(kind, style.replace('ringed', f's{kind % 6}'),
+                      words + (', the primary one' if _primary(results, row) else ''))
     panel.body += [] if key else _names(spots, panel)
 
 
@@ -128,7 +157,7 @@ def averages(results: Results, quality: str) -> str:
     _fitted(panel, stored, quality)
     for i, (name, points) in enumerate(shown.items()):
         panel.line(points, i + 3, name if points else f'{name}: over {most:.2g} bpp at its lowest rate')
-    _means(panel, results, quality, key=False)
+    _means(panel, results, quality, key=len(stored['means']) > NAMES)
     return panel.svg()
 
 
@@ -212,8 +241,8 @@ def gaps(results: Results, measure: str) -> str:
     """
     name, axis = MEASURES[measure]
     series = _lambda_series(results)
-    bars = [_Bar('', f'{lambda_words(row["lmbda"])}{" · primary" if row["primary"] else ""}',
-                 row['sides'][measure]['gap'], series[row['lmbda']]) for row in results['codec']['lambdas']]
+    bars = [_Bar('', f'{codec_of(results, row)}{" · primary" if row["primary"] else ""}', row['sides'][measure]['gap'],
+                 series[row['lmbda']], _own(results, row)) for row in results['codec']['lambdas']]
     counted = _counted_rows(results, [bar.rate for bar in bars])
     return _forest(results, f'{name}: members minus non-members', counted, bars, axis, 0.0)
 
@@ -222,7 +251,7 @@ def leak_by_lambda(results: Results) -> str:
     """AUC of the calibrated score beside the thesis's own at each lambda."""
     bars = []
     for row in results['codec']['lambdas']:
-        title = f'{lambda_words(row["lmbda"])}{" · primary" if row["primary"] else ""}'
+        title = f'{codec_of(results, row)}{" · primary" if row["primary"] else ""}'
         bars += [_Bar(title, 'calibrated', row['auc'], 0),
                  _Bar('', 'as it is (thesis 6.1)', row['auc_uncalibrated'], 1, False)]
     return _forest(results, 'Leak at each lambda', _counted_rows(results, [bar.rate for bar in bars]), bars,
@@ -233,7 +262,7 @@ def attacks(results: Results) -> str:
     """Every attack's AUC on the primary victim beside the others, calibrated and not, in the primary contrast."""
     primary = results['primary']
     rows = [row for row in results['attacks'] if row['contrast'] == primary['contrast']
-            and row['victim'] == primary['victim'] and row['unit'] == primary['unit']]
+            and row['victim'] == primary['victim'] and row['unit'] == primary['unit'] and row['how'] in ('', 'mean')]
     bars = []
     for heading, chosen, series in (
             ('CALIBRATED BY THE PICTURE\'S DIFFICULTY', [r for r in rows if r['attack'] not in UNCALIBRATED], 0),
@@ -261,7 +290,7 @@ def training(results: Results, role: str, part: int = 0) -> str:
     panel.axes()
     for i, codec in enumerate(codecs):
         panel.line([(p['images_seen'], p['loss']) for p in codec['curve']], i,
-                   f'{codec_words(codec["name"])}, {codec["images"]:,} pictures')
+                   f'{victim_words(results, codec["name"])}, {codec["images"]:,} pictures')
     return panel.svg()
 
 
@@ -300,7 +329,8 @@ def frontier(results: Results, width: float = 760) -> str:
     low, high = _span([sign * row[key] for row in placed] if key else [], 0.14)
     panel = Panel('Leakage against utility', f'{counts_of([row["auc"] for row in placed], people_words(results))} a point, '
                   '95 % bars', (low, high), (min([0.4, *ends]), max([1.0, *ends])),
-                  (words if width >= 600 else words.split(' (')[0], 'leak, AUC (lower: less is given away)'), right=width - 52, size=(width, 190 if width < 600 else 300))
+                  (words if width >= 600 else words.split(' (')[0], 'leak, AUC (lower: less is given away)'),
+                  right=width - 52, size=(width, 190 if width < 600 else 300))
     _frontier_axes(panel, sign)
     panel.body.append(text_at(panel.right - 6, panel.bottom - 8, BETTER, 'm halo', 'end'))
     spots = [(panel.x(sign * row[key]), panel.y(row['auc']['estimate'])) for row in placed] if key else []
@@ -354,7 +384,8 @@ def _reserved(panel: Panel) -> list[Box]:
 def _bars(panel: Panel, row: Mapping[str, Any], x: float) -> list[Box]:
     """The boxes of a defence's intervals, which a name covers only where nothing else is free."""
     ends = [(x, row['auc']['interval']), *([(x + 7, row['auc_fresh']['interval'])] if row['auc_fresh'] else [])]
-    return [(at - 2, panel.y(high), at + 2, panel.y(low)) for at, (low, high) in ends if low is not None and high is not None]
+    return [(at - 2, panel.y(high), at + 2, panel.y(low)) for at, (low, high) in ends
+            if low is not None and high is not None]
 
 
 def _names(spots: Sequence[tuple[str, tuple[float, float]]], panel: Panel, reserved: Sequence[Box] = (),

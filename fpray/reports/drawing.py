@@ -23,7 +23,7 @@ PALETTE = {  # name: (light, dark); c0 is the audited victim and its members, c1
 NB = '\u00a0'  # no-break space
 CODEC_NAME = re.compile(r'(?:(?P<kind>[a-z][a-z/-]*)-)?(?P<lmbda>\d+\.\d+(?:e-\d+)?)(?:-(?P<rest>[\w-]+))?')
 NAMED = 308.0  # right end of a panel's axes, px, where a level is named beside them
-DASHES = ('', '7 3', '2 3', '9 3 2 3', '4 2', '1 2')
+DASHES = ('', '7 3', '2 3', '9 3 2 3', '4 2', '1 2', '12 4', '6 2 1 2', '3 6', '9 2 1 2 1 2', '5 5', '1 5')
 CONTRASTS = {  # contrast: (short name, its positives, its negatives)
     'mia': ('MIA', 'trained pictures', 'unseen people'),
     'iia': ('IIA', 'unseen impressions of trained people', 'unseen people'),
@@ -40,9 +40,11 @@ FIGURE_CSS = (
     '.fig .grid{stroke:var(--rule)}.fig .axis{stroke:var(--muted)}'
     '.fig .chance{stroke:var(--ink);stroke-dasharray:3 3}.fig .band{fill:var(--ink);opacity:.055}'
     '.fig .n{stroke:var(--muted);fill:var(--muted)}.fig .line{fill:none;stroke-width:2;stroke-linejoin:round}'
-    '.fig .hollow{fill:var(--card);stroke-width:2}.fig .area{opacity:.17;stroke:none}'
+    '.fig .hollow{fill:var(--card);stroke-width:2}.fig .thin{stroke-width:1.4}.fig .area{opacity:.17;stroke:none}'
     '.fig .dots{fill:none;stroke-width:2.6;stroke-linecap:round;opacity:.5}'
-    '.fig .pale{opacity:.5}.fig .ringed{stroke:var(--card);stroke-width:1.5}.fig .halo{paint-order:stroke;stroke:var(--card);stroke-width:4}'
+    '.fig .plus{stroke-width:1.1;opacity:.6}'
+    '.fig .pale{opacity:.5}.fig .ringed{stroke:var(--card);stroke-width:1.5}'
+    '.fig .halo{paint-order:stroke;stroke:var(--card);stroke-width:4}'
     + ''.join(f'.fig .s{i}{{stroke:var(--c{i})}}.fig .f{i}{{fill:var(--c{i})}}' for i in range(6))
 )
 
@@ -127,7 +129,7 @@ def codec_words(name: str, shared: float | None = None) -> str:
 
     Args:
         name: as the study stores it.
-        shared: a lambda that goes without saying: only another one is written behind a defence's name.
+        shared: a lambda that goes without saying: behind a defence's name only another one is written.
     """
     found = CODEC_NAME.fullmatch(name)
     if not found:
@@ -137,8 +139,16 @@ def codec_words(name: str, shared: float | None = None) -> str:
         what = f'{rest} people' if rest.isdigit() else rest
         return f'codec {weight}, {what}' if what else f'codec {weight}'
     words = kind.replace('reference/', 'reference ')
-    words += '' if float(found['lmbda']) == shared else f', {weight}'
+    words += '' if float(found['lmbda']) == shared and '/' not in kind else f', {weight}'
     return f'{words}, again ({rest})' if rest else words
+
+
+def victim_words(results: Results, name: str) -> str:
+    """A victim's stored name as words: a codec's with its lambda, which a defence's needs only where defences differ."""
+    if results['study'] != 'codec':
+        return label(name)
+    weights = {row['lmbda'] for row in results['codec']['frontier']['rows']}
+    return codec_words(name, weights.pop() if len(weights) == 1 else None)
 
 
 # The drawing board.
@@ -191,14 +201,17 @@ def path(points: Iterable[tuple[float, float]], style: str, dash: str = '', clos
 
 
 def marker(x: float, y: float, kind: int, style: str, tip: str = '', r: float = 4.5) -> str:
-    """Marker shape `kind` (circle, square, diamond, triangle up, triangle down, cross) with a tooltip."""
+    """Marker shape `kind` (circle, square, diamond, triangle up, triangle down, cross) with a tooltip.
+
+    From the seventh on they start elsewhere, so that a colour that comes again has another shape.
+    """
     corners = (
         (), ((-1, -1), (1, -1), (1, 1), (-1, 1)), ((0, -1.35), (1.35, 0), (0, 1.35), (-1.35, 0)),
         ((0, -1.3), (1.2, 0.9), (-1.2, 0.9)), ((0, 1.3), (1.2, -0.9), (-1.2, -0.9)),
         ((-1.1, -0.6), (-0.6, -1.1), (0, -0.5), (0.6, -1.1), (1.1, -0.6), (0.5, 0), (1.1, 0.6), (0.6, 1.1),
          (0, 0.5),
          (-0.6, 1.1), (-1.1, 0.6), (-0.5, 0)),
-    )[kind % 6]
+    )[(kind + kind // 6 * 3) % 6]
     title = f'<title>{escape(tip)}</title>' if tip else ''
     if not corners:
         return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{r}" class="{style}">{title}</circle>'
@@ -296,13 +309,12 @@ class Panel:
 
     def line(self, points: Sequence[tuple[float, float | None]], series: int, words: str = '') -> None:
         """A curve in the colour and dash of its series; points without y are left out."""
-        known = [(self.x(x), self.y(y)) for x, y in points if y is not None]
+        known, dash = [(self.x(x), self.y(y)) for x, y in points if y is not None], DASHES[series % len(DASHES)]
         if known:
-            self.body.append(path(known, f'line s{series % 6}', DASHES[series % 6]))
+            self.body += [path(known, f'line s{series % 6}', dash), *_marked(known, series)]
         if words:
-            dash = DASHES[series % 6] or 'none'
-            key = line_at(0, 0, 26, 0, f'line s{series % 6}', f'stroke-dasharray="{dash}"')
-            self.legend.append((key, words))
+            key = line_at(0, 0, 26, 0, f'line s{series % 6}', f'stroke-dasharray="{dash or "none"}"')
+            self.legend.append((key + ''.join(_marked([(13, 0)], series)), words))
 
     def bar(self, x: float, ends: Sequence[float | None], style: str) -> None:
         """An interval standing on end at x px; nothing where a bound is missing."""
@@ -323,6 +335,15 @@ class Panel:
             self.body += [text_at(36, y + 15 * i, line) for i, line in enumerate(lines)]
             y += 5 + 15 * len(lines)
         return svg(self.width, y - 12 if self.legend else self.bottom + 42, self.body, self.name)
+
+
+def _marked(points: Sequence[tuple[float, float]], series: int, apart: float = 48.0) -> list[str]:
+    """Hollow marks along a curve, from the seventh series on: six colours are used up there."""
+    spots: list[tuple[float, float]] = []
+    for point in points if series >= 6 else ():
+        if not spots or math.dist(point, spots[-1]) >= apart:
+            spots.append(point)
+    return [marker(x, y, series, f's{series % 6} hollow thin', r=3.5) for x, y in spots]
 
 
 def series_of(results: Results) -> dict[str, int]:

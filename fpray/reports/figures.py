@@ -244,17 +244,19 @@ def sweep(results: Results, contrast: str) -> str:
     panel.level(0.5)
     attacks = sorted({row['attack'] for row in rows}, key=series_of(results).__getitem__)
     for place, attack in enumerate(attacks):
-        series, shift = series_of(results)[attack], 11 * (place - (len(attacks) - 1) / 2)
+        series, shift = series_of(results)[attack], min(11, 64 / len(attacks)) * (place - (len(attacks) - 1) / 2)
         mine = sorted((row for row in rows if row['attack'] == attack), key=lambda row: row['people'])
         spots = [(panel.x(row['people']) + shift, panel.y(row['auc']['estimate'])) for row in mine]
-        panel.body.append(path(spots, f'line s{series % 6}', DASHES[series % 6]))
+        panel.body.append(path(spots, f'line s{series % 6}', DASHES[series % len(DASHES)]))
         for (x, y), row in zip(spots, mine, strict=True):
             panel.bar(x, row['auc']['interval'], f's{series % 6}')
             style = f's{series % 6} ' + (f'f{series % 6}' if row['headline'] else 'hollow')
             tip = f'{label(attack)}, {row["people"]} in training: {estimate(row["auc"])} '
             tip += f'{interval(row["auc"])}, ' + detail(row['auc'], people_words(results))
             panel.body.append(marker(x, y, series, style, tip))
-        panel.key(series, f's{series % 6} f{series % 6}', label(attack))
+        dash = f'stroke-dasharray="{DASHES[series % len(DASHES)] or "none"}"'
+        panel.legend.append((line_at(0, 0, 26, 0, f'line s{series % 6}', dash)
+                             + marker(13, 0, series, f's{series % 6} f{series % 6}'), label(attack)))
     panel.legend.append((marker(13, 0, 0, 'n'), 'filled: headline size; hollow: this run, no verdict'))
     return panel.svg()
 

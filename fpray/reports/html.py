@@ -4,7 +4,7 @@ import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,11 @@ def render(results: Results, images: Mapping[str, Picture] | None = None, show_i
         UserError: an image cannot be read or is neither PNG nor JPEG.
     """
     words = WORDS[results['study']]
-    shown = _pictures(images or {}, words.pictures, bool(results['data']['synthetic']) or show_images)
+    shown = _pictures(results, images or {}, words.pictures, bool(results['data']['synthetic']) or show_images)
     return _template(results['study']).render(
         r=results, people=drawing.people_words(results), css=drawing.THEME_CSS + drawing.FIGURE_CSS,
-        published=published, words=words, contrasts=drawing.CONTRASTS, figures=figures.all_figures(results),
+        published=published, words=words, contrasts=drawing.CONTRASTS,
+        codec_of=partial(codec_figures.codec_of, results), figures=figures.all_figures(results),
         kind=_kind(results['verdict']), meaning=_meaning(results['verdict'], words), negatives=negatives(results),
         threats=_threats(results['threat_models']), fewest=codec_figures.FEWEST_VICTIMS, pictures=shown,
         histograms=[f'histogram-{key.replace("/", "-")}' for key in results['histograms']],
@@ -57,7 +58,7 @@ def _template(study: str) -> Any:
         number=drawing.number, share=drawing.share, p=drawing.p_value, interval=drawing.interval,
         estimate=drawing.estimate, detail=drawing.detail, label=drawing.label, seconds=_seconds,
         lmbda=codec_figures.lambda_words, findings=_findings, reach=_reach,
-        victim=drawing.codec_words if study == 'codec' else drawing.label,
+        victim=jinja2.pass_context(lambda page, name: drawing.victim_words(page['r'], name)), candidate=_candidate,
         score=lambda value: '–' if value is None else f'{value:,.2f}',
         signed=lambda value: '–' if value is None else f'{value:+,.2f}',
         css=lambda words: re.sub(r'[^\w .,:;?!()%–-]', ' ', words),  # inside a style sheet's quotes
@@ -91,14 +92,14 @@ def negatives(results: Results) -> list[dict[str, Any]]:
     """
     names = WORDS[results['study']].controls()
     return [
-        *({'kind': 'Not told from chance', 'what': _attack_words(row, results['study']), 'rate': row['auc'],
+        *({'kind': 'Not told from chance', 'what': _attack_words(row, results), 'rate': row['auc'],
            'more': not is_main(results, row),
            'text': f'max-T {drawing.p_value(row["max_t_p"])}' if row['max_t_p'] is not None else ''}
           for row in results['attacks'] if not row['optimistic'] and _at_chance(row)),
         *_not_resolvable(results),
         *({'kind': 'Not available', 'what': names[key][0], 'rate': None, 'text': control['not_available']}
           for key, control in results['controls'].items() if 'not_available' in control),
-        *(_codec_negatives(results['codec']) if results['study'] == 'codec' else _generator_negatives(results)),
+        *(_codec_negatives(results) if results['study'] == 'codec' else _generator_negatives(results)),
     ]
 
 
@@ -116,27 +117,29 @@ def _generator_negatives(results: Results) -> list[dict[str, Any]]:
     ]
 
 
-def _codec_negatives(codec: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _codec_negatives(results: Results) -> list[dict[str, Any]]:
     """Gaps against the expected sign, defences that cannot be placed or judged, and fidelity that could not be had."""
+    codec = results['codec']
     rows, fewest = codec['frontier']['rows'], codec_figures.FEWEST_VICTIMS
     fidelity = codec['fidelity'] or {'not_available': 'not part of this audit'}
     return [
-        *({'kind': 'Members compressed worse', 'what': codec_figures.lambda_words(row['lmbda']),
+        *({'kind': 'Members compressed worse', 'what': codec_figures.codec_of(results, row),
            'rate': row['sides']['loss']['gap'], 'text': 'mean loss of members minus non-members: the reversed sign'}
           for row in codec['lambdas'] if (row['sides']['loss']['gap']['estimate'] or 0) > 0),
         *({'kind': 'No words about the defence', 'what': drawing.label(row['defence']), 'rate': None,
            'text': f'{row["victims"]} of {fewest} victims: this run only'} for row in rows if row['victims'] < fewest),
         *({'kind': 'No utility at equal bpp', 'what': drawing.label(row['defence']), 'rate': None,
-           'text': row['note'] or 'its rates and the undefended codec\'s do not overlap'}
+           'text': row['note'].removeprefix('this run').strip('; ')
+           or 'its rates and the undefended codec\'s do not overlap'}
           for row in rows if row['psnr_difference'] is None and row['bd_rate'] is None),
         *([{'kind': 'Not available', 'what': 'Fingerprint fidelity', 'rate': None, 'text': fidelity['not_available']}]
           if 'not_available' in fidelity else []),
     ]
 
 
-def _attack_words(row: Mapping[str, Any], study: str) -> str:
+def _attack_words(row: Mapping[str, Any], results: Results) -> str:
     """'shadow, MIA, gan 40, by subject mean'."""
-    victim = (drawing.codec_words if study == 'codec' else drawing.label)(row['victim'])
+    victim = drawing.victim_words(results, row['victim'])
     parts = drawing.label(row['attack']), drawing.CONTRASTS[row['contrast']][0], victim
     return f'{", ".join(parts)}, by {row["unit"]} {row["how"]}'.rstrip()
 
@@ -208,14 +211,29 @@ def _seconds(value: float) -> str:
     return f'{whole // 3600} h {whole % 3600 // 60:02d} min'
 
 
-def _pictures(images: Mapping[str, Picture], known: Sequence[PictureGroup],
+def _candidate(row: Mapping[str, Any], number: int) -> str:
+    """What a twin's candidate is called: by its number and recipe where it carries no name of its own."""
+    return f'candidate {number}, {row["text"]}' if re.fullmatch(r'[\d-]+', row['name']) else drawing.label(row['name'])
+
+
+def _caption(results: Results, key: str, group: PictureGroup) -> str:
+    """What stands under a picture; under a row of copies, in which order they stand."""
+    name = key.removeprefix(group.prefix).strip('/-')
+    number = re.fullmatch(r'(?:rd-)?(\d+)', name) if group.prefix == 'rd' else None
+    if not number:
+        return drawing.label(name.replace('/', ' · ')) or group.heading
+    own = [row for row in results['codec']['rate_distortion']['means'] if row['ssim'] is not None]
+    order = [codec_figures.codec_of(results, row) for row in own]
+    order = [words if i == 0 or ',' in words else words.removeprefix(f'λ{drawing.NB}') for i, words in enumerate(order)]
+    return f'picture {int(number[1]) + 1}: original' + (f', then {", ".join(order)}' if order else '')
+
+
+def _pictures(results: Results, images: Mapping[str, Picture], known: Sequence[PictureGroup],
               people_shown: bool) -> list[dict[str, Any]]:
     """Pictures in groups: the group's words and (caption, data address) pairs; people's only if allowed."""
     groups = []
     for group in known:
-        shown = [(drawing.label(key.removeprefix(group.prefix).strip('/-').replace('/', ' · ')) or group.heading,
-                  _data_address(key, picture))
-                 for key, picture in images.items()
+        shown = [(_caption(results, key, group), _data_address(key, picture)) for key, picture in images.items()
                  if key.startswith(group.prefix) and (people_shown or not group.people)]
         if shown:
             groups.append({'of': group, 'shown': shown})

@@ -173,7 +173,8 @@ _CODEC = Words(
     contents=(
         *_FRONT, *_CONTROLS, ('gaps', 'Members and others'), ('rate-distortion', 'Rate and distortion'),
         ('frontier', 'The defences'), ('table-6-1', 'Hits in the top k'), ('sweep', 'Training-set size'),
-        ('curves', 'Every attack'), *_THREAT, ('training', 'Training'), ('fidelity', 'Fingerprints after'), ('pictures', 'Pictures'), *_BACK),
+        ('curves', 'Every attack'), *_THREAT, ('training', 'Training'), ('fidelity', 'Fingerprints after'),
+        ('pictures', 'Pictures'), *_BACK),
     meaning={
         'Found': (
             'Someone who has pictures compressed by this codec, and sees only the file sizes and the decoded '

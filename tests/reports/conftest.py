@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from fpray.reports.results import plain
+
 SIZES = {10: 60, 20: 120, 40: 240}
 ATTACKS = {'shadow': 0.72, 'white_box': 0.97, 'nearest': 0.53, 'nearest_calibrated': 0.56}
 CLASSES = {'arch': 0.04, 'tented_arch': 0.03, 'left_loop': 0.34, 'right_loop': 0.31, 'whorl': 0.28}
@@ -327,3 +329,19 @@ def make_results():
 def make_codec_results():
     """The builder of a codec study."""
     return build_codec
+
+
+def _other_family(results):
+    """The study with a second family's codec at every lambda, named as the study names it."""
+    results = plain(results)
+    stored = results['codec']
+    for rows in (stored['rate_distortion']['points'], stored['rate_distortion']['means']):
+        rows += [row | {'family': 'scale'} for row in rows]
+    stored['lambdas'] += [row | {'victim': f'{row["lmbda"]:g}-scale', 'primary': False} for row in stored['lambdas']]
+    return results
+
+
+@pytest.fixture
+def two_families():
+    """Gives a codec study a second family."""
+    return _other_family

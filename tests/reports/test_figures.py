@@ -216,3 +216,41 @@ def test_a_bare_codec_study_draws_what_it_has(make_codec_results):
 
 def test_a_short_logarithmic_axis_counts_one_two_five():
     assert drawing.Axis(0.4, 30, 0, 1, log=True).ticks() == pytest.approx([0.5, 1, 2, 5, 10, 20])
+
+
+def test_two_families_share_a_colour_and_differ_in_mark(make_codec_results, two_families):
+    results = plain(two_families(make_codec_results()))
+    root = ElementTree.fromstring(codec_figures.clusters(results, 'psnr'))
+    dots = [p.get('class') for p in root.iter('path') if 'dots' in p.get('class')]
+    assert sorted(c.split()[-1] for c in dots) == sorted(2 * [f's{i}' for i in range(4)])
+    assert sum('plus' in c.split() for c in dots) == 4
+    legend = [t.text.replace(drawing.NB, ' ') for t in root.iter('text')]
+    assert {'λ 0.01, the primary one', 'λ 0.01, scale', 'λ 0.0003, scale'} <= set(legend)
+    assert len(_spots(codec_figures.gaps(results, 'loss'), '0.003, scale:')) == 1
+    assert 'halo">λ' not in codec_figures.averages(results, 'psnr')  # eight names would cover one another
+    assert 'halo"' in codec_figures.averages(plain(make_codec_results()), 'psnr')
+
+
+def test_attacks_are_listed_once(make_codec_results):
+    results = plain(make_codec_results())
+    results['attacks'] += [row | {'how': 'max'} for row in results['attacks'] if row['unit'] == 'subject']
+    names = [t.text for t in ElementTree.fromstring(codec_figures.attacks(results)).iter('text')]
+    assert all(names.count(name) == 1 for name in ('calibrated (endpoint)', 'bands', 'lira', 'rate', 'psnr'))
+
+
+def test_no_two_of_twelve_curves_look_alike():
+    panel = drawing.Panel('', '', (0, 1), (0, 1), ('', ''))
+    for series in range(12):
+        panel.line([(0, 0), (1, 1)], series, str(series))
+    assert len({key for key, _ in panel.legend}) == 12
+    assert len({re.search(r'stroke-dasharray="([^"]*)"', key)[1] for key, _ in panel.legend}) == 12  # without colour
+
+
+@pytest.mark.parametrize(('name', 'shared', 'words'), [
+    ('0.01', None, 'codec λ 0.01'), ('0.01-96', None, 'codec λ 0.01, 96 people'),
+    ('0.01-scale', None, 'codec λ 0.01, scale'),
+    ('twin-0.01', 0.01, 'twin'), ('twin-0.01', None, 'twin, λ 0.01'), ('dp-sgd-0.003', 0.01, 'dp-sgd, λ 0.003'),
+    ('none-0.01-1', 0.01, 'none, again (1)'), ('shadow/0', None, 'shadow codec 1'), ('placebo', None, 'placebo'),
+    ('reference/mean-scale-0.01', 0.01, 'reference mean-scale, λ 0.01'), ('early-stop-1e-05', None, 'early-stop-1e-05')])
+def test_a_codecs_name_is_words(name, shared, words):
+    assert drawing.codec_words(name, shared).replace(drawing.NB, ' ') == words

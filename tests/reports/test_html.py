@@ -248,3 +248,70 @@ def test_a_bare_audit_of_an_owners_codec_renders(make_codec_results):
                                                           'fit': {'psnr': None, 'mse': None}})
     assert results.faults(results.plain(bare)) == []
     assert len(Page(html.render(results.plain(bare))).sections) == len(CODEC_SECTIONS)
+
+
+def test_a_codecs_sections_stand_in_the_order_of_its_contents(make_codec_results):
+    text = html.render(results.plain(make_codec_results()))
+    contents = re.findall(r'<li><a href="#([\w-]+)">', text)
+    assert re.findall(r'<h2 id="([\w-]+)"', text) == [key for key in contents if key != 'result']
+    assert [key for key in contents if key in ('controls', 'gaps', 'rate-distortion', 'frontier', 'curves', 'threat')] == [
+        'controls', 'gaps', 'rate-distortion', 'frontier', 'curves', 'threat']
+
+
+def test_other_units_and_victims_are_folded_and_counted_apart(make_codec_results):
+    study = results.plain(make_codec_results())
+    primary = study['primary']
+    own = next(row for row in study['attacks'] if row['attack'] == 'rate' and row['contrast'] == 'iia'
+               and row['unit'] == primary['unit'])
+    own['auc'].update(estimate=0.5, interval=[0.4, 0.6])
+    study['attacks'] += [own | {'victim': 'placebo'}, own | {'how': 'max'}]
+    text = html.render(study)
+    assert '<details' in text and '<details open' not in text
+    rows = [row for row in html.negatives(study) if row['kind'] == 'Not told from chance']
+    folded = [row for row in rows if row['more']]
+    assert 0 < len(folded) < len(rows)
+    assert f'Not told from chance: {len(rows) - len(folded)}, and {len(folded)} folded below' in text
+    kept = re.sub(r'<details>.*?</details>', '', text, flags=re.DOTALL)
+    assert 'Attacks on the other victims' in text and 'Attacks on the other victims' not in kept
+    assert all(row['what'] in text for row in folded) and 'placebo, by' not in kept
+
+
+def test_a_defences_codec_names_its_lambda_only_where_defences_differ(make_codec_results):
+    study = results.plain(make_codec_results())
+    study['attacks'].append(study['attacks'][0] | {'victim': 'twin-0.01'})
+    assert 'twin, by' in html.render(study)
+    study['codec']['frontier']['rows'].append(study['codec']['frontier']['rows'][1] | {'lmbda': 0.003})
+    assert 'twin, λ\xa00.01, by' in html.render(study)
+
+
+def test_copies_are_named_in_their_order_and_candidates_by_number(make_codec_results):
+    study = results.plain(make_codec_results())
+    study['codec']['frontier']['choice'] = {'chosen': '0-1', 'candidates': [
+        row | {'name': f'0-{i}', 'text': f'dropout {value}'}
+        for i, (row, value) in enumerate(zip(study['codec']['frontier']['choice']['candidates'], (0, 0.4), strict=False))]}
+    text = html.render(study, {'rd/rd-0': PNG}).replace('\xa0', ' ')
+    assert 'picture 1: original, then λ 0.01, 0.003, 0.001, 0.0003 (' in text and 'rd-0' not in text
+    assert 'was taken: <b>candidate 2, dropout 0.4</b>' in text and 'candidate 1, dropout 0<' in text
+
+
+def test_a_defence_is_measured_against_the_yardstick_and_its_run_is_named_once(make_codec_results):
+    study = results.plain(make_codec_results())
+    for row in study['codec']['frontier']['rows']:
+        row.update(victims=1, note='this run')
+    text = html.render(study)
+    table = text[text.index('The same audit after each defence'):text.index('How the twin was chosen')]
+    assert 'the yardstick' in table and '+0.00' not in table
+    assert table.count('this run') == len(study['codec']['frontier']['rows'])
+
+
+def test_what_the_twin_makes_has_its_own_heading(make_codec_results):
+    study = make_codec_results()
+    study['codec']['fidelity']['twin_samples'] = {'paired': False, 'minutiae': {'wasserstein': 0.3}}
+    words = _words(html.render(results.plain(study)))
+    assert 'What the twin makes Paired no' in words and 'Twin samples' not in words
+
+
+def test_two_families_are_kept_apart_in_tables(make_codec_results, two_families):
+    words = _words(html.render(results.plain(two_families(make_codec_results()))))
+    for heading in ('Means over pictures at each λ', 'Mean loss, rate and distortion of both sides'):
+        assert 'λ 0.01, scale' in words[words.index(heading):][:6000]
