@@ -9,14 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from fpray.defences import load_defence
 from fpray.errors import UserError
 from fpray.store import Stage
 from fpray.studies import codec_steps, steps
 from fpray.studies.codec_analysis import numbers
-from fpray.studies.codec_config import CodecAuditConfig
+from fpray.studies.codec_config import CodecAuditConfig, named
 from fpray.studies.config import SearchConfig
 from fpray.studies.plan import COORDINATOR, Plan, add_pictures, begin, in_process
 from fpray.studies.steps import PeopleConfig, derive_seed
+from fpray.training.config import GanConfig
 
 Family = Literal['scale', 'mean-scale']
 
@@ -74,13 +76,20 @@ def targets(config: CodecAuditConfig) -> list[CodecTarget]:
 
 
 def _defended(config: CodecAuditConfig, own: CodecTarget) -> list[CodecTarget]:
-    """One codec a defence, lambda and deal; and the undefended one again for each deal after the first."""
+    """One codec a defence, lambda and deal; and the undefended one again for each deal after the first.
+
+    Each defence has a placebo of its own, the same training on other people: a codec of another recipe than the reference's
+    finds some pictures easier than the reference does, whoever they belong to. A codec on the stand-in knows nobody at all.
+    """
     lambdas = config.victim.lambdas if config.defences.all_lambdas else (config.victim.primary,)
     found = []
     for deal in range(config.defences.victims):
         for defence in ('', *config.defences.names) if deal else config.defences.names:
-            found += [replace(own, name='-'.join([defence or 'none', f'{lmbda:g}', *([str(deal)] if deal else [])]),
-                              role='defence', lmbda=lmbda, defence=defence, deal=deal) for lmbda in lambdas]
+            found += [replace(own, name=named(defence or 'none', lmbda, deal), role='defence', lmbda=lmbda, defence=defence,
+                              deal=deal) for lmbda in lambdas]
+            if defence and config.split.placebo and load_defence(defence).data != 'stand-in':
+                found.append(replace(own, name=named(f'{defence}-placebo', own.lmbda, deal), role='control', group='placebo',
+                                     people=config.split.placebo, defence=defence, deal=deal))
     return found
 
 
@@ -175,7 +184,8 @@ class _Layout:
         if not goal.defence:
             return self.codec(f'victim/{goal.name}', goal.lmbda, goal.family, goal.group, goal.people, deal=goal.deal,
                               trainer=goal.role in ('victim', 'lambda'))
-        drawn = samples.get((goal.defence, goal.deal))
+        kind = 'twin placebo' if goal.defence == 'twin' and goal.role == 'control' else goal.defence
+        drawn = samples.get((kind, goal.deal))
         return self.codec(f'victim/{goal.name}', goal.lmbda, goal.family, goal.group, goal.people, deal=goal.deal,
                           change=codec_steps.strength(goal.defence, self.config.defences),
                           inputs={'samples': drawn} if drawn is not None else {})
@@ -197,6 +207,8 @@ class _Layout:
                     'seed': self.seed('stand-in', str(deal))}, {'pictures': self.pictures}, 10, COORDINATOR)
             if scorer is not None:
                 samples['twin', deal] = choices[deal] = self.twin(deal, scorer)
+                if self.config.split.placebo:
+                    samples['twin placebo', deal] = self.twin_placebo(deal, scorer, choices[deal])
         return samples, choices
 
     def twin(self, deal: int, scorer: Stage) -> Stage:
@@ -204,9 +216,7 @@ class _Layout:
         config, twin = self.config, self.config.twin
         base = {'pictures': self.pictures, 'people': self.people[deal]}
         attacks, samples = {}, {}
-        for number, dropout in enumerate(twin.dropouts):
-            name = f'{deal}-{number}'
-            gan = replace(twin.gan, discriminator=replace(twin.gan.discriminator, dropout=dropout))
+        for name, gan in self.candidates(deal).items():
             victim = self.laid.add(f'gan/{name}', steps.victim, {
                 'gan': gan, 'loop': twin.loop, 'group': 'members', 'people': config.split.headline,
                 'measure': twin.shadow.matching.measure, 'seed': self.seed('gan', name)}, base | {'scorer': scorer}, 80,
@@ -219,6 +229,23 @@ class _Layout:
             'people': config.split.headline, 'seed': self.seed('choice', str(deal))},
             base | {f'attack/{name}': stage for name, stage in attacks.items()}
             | {f'samples/{name}': stage for name, stage in samples.items()}, 1)
+
+    def candidates(self, deal: int) -> dict[str, GanConfig]:
+        """The recipes among which the twin is chosen, by name."""
+        gan = self.config.twin.gan
+        return {f'{deal}-{number}': replace(gan, discriminator=replace(gan.discriminator, dropout=dropout))
+                for number, dropout in enumerate(self.config.twin.dropouts)}
+
+    def twin_placebo(self, deal: int, scorer: Stage, choice: Stage) -> Stage:
+        """Samples of a generator of the chosen recipe that learned from the placebo's people."""
+        config, twin = self.config, self.config.twin
+        generator = self.laid.add(f'gan-placebo/{deal}', codec_steps.placebo_generator, {
+            'gans': self.candidates(deal), 'loop': twin.loop, 'group': 'placebo', 'people': config.split.placebo,
+            'measure': twin.shadow.matching.measure, 'seed': self.seed('gan-placebo', str(deal))},
+            {'pictures': self.pictures, 'people': self.people[deal], 'scorer': scorer, 'choice': choice}, 80,
+            in_process(twin.loop, trainer=True))
+        return self.laid.add(f'samples/placebo-{deal}', steps.samples, {
+            'draws': twin.draws, 'seed': self.seed('samples', f'placebo-{deal}')}, {'victim': generator}, 2)
 
     def generator_attack(self, name: str, samples: Stage, scorer: Stage, base: Mapping[str, Stage]) -> Stage:
         """The shadow attack of the generators' audit on one candidate."""

@@ -10,14 +10,15 @@ import numpy as np
 import pandas as pd
 
 from fpray.data.splits import training_rows
+from fpray.defences import load_defence
 from fpray.metrics.image import bd_rate, psnr_at
-from fpray.metrics.membership import LABELS, mean_gap, over_victims
+from fpray.metrics.membership import LABELS, arrays, auc_difference, mean_gap, over_victims
 from fpray.metrics.rate import Rate
 from fpray.models.config import codec_parameters
 from fpray.store import CURVES, Context, parse_curves
-from fpray.studies import codec_config
+from fpray.studies.codec_config import PRIMARY, named
 from fpray.studies.codec_steps import first_halves, population_rows
-from fpray.studies.membership import MembershipStudy, as_json
+from fpray.studies.membership import MembershipStudy, as_json, counted
 from fpray.studies.tasks import read_split
 
 UNCALIBRATED = 'rate-distortion'
@@ -33,7 +34,7 @@ def numbers(context: Context) -> None:
 class CodecStudy(MembershipStudy):
     """The audit of a codec: the rate-distortion loss calibrated by a reference codec decides, at the primary lambda."""
 
-    PRIMARY = codec_config.PRIMARY
+    PRIMARY = PRIMARY
     CLAIM = ('From sizes and decompressed copies alone, the calibrated attack ranks people whose pictures trained the codec '
              '({people}) above others with {auc}; guessing has 0.5.')
 
@@ -137,10 +138,13 @@ class CodecStudy(MembershipStudy):
         notes = ['this run' if len(goals) < 3 else f'mean over {len(goals)} victims']
         if beyond:
             notes.append('beyond the undefended rates, their curve drawn on in a straight line')
+        if defence and load_defence(defence).data == 'stand-in':
+            notes.append('it knows nobody: what it shows is no leak but the difference of its recipe')
         if privacy:
             notes.append('epsilon by person, against whoever does not know the seed')
         return {'defence': defence or 'none', 'text': self.words_of(defence), 'victims': len(goals), 'lmbda': goals[0].lmbda,
-                **{key: together(rates) for key, rates in leaks.items()}, 'bpp': bpp, 'psnr': psnr,
+                **{key: together(rates) for key, rates in leaks.items()},
+                'minus_placebo': self.beside_placebo(defence, goals), 'bpp': bpp, 'psnr': psnr,
                 'psnr_difference': float(np.mean(lost)) if len(lost) == len(points) else None,
                 'bd_rate': self.loss_of_rate(defence, goals),
                 'epsilon': privacy and privacy['epsilon'], 'delta': privacy and privacy['delta'],
@@ -153,6 +157,21 @@ class CodecStudy(MembershipStudy):
         if fresh:
             table = table[~table['subject'].isin(first_halves(self.deals[goal.deal], goal.people))]
         return self.auc(table, 'mia', self.seed)
+
+    def beside_placebo(self, defence: str, goals: list[Any]) -> Rate | None:
+        """Attack minus the same attack on the defence's own placebo, paired by person; None where there is none."""
+        if not defence:
+            return self.minus_placebo()
+        found = []
+        for goal in goals:
+            own = self.units(goal.name, self.PRIMARY, 'mia')
+            other = self.units(named(f'{defence}-placebo', goal.lmbda, goal.deal), self.PRIMARY, 'mia')
+            if own is None or other is None:
+                return None
+            both = own.merge(other[['subject', 'score']], on='subject', suffixes=('', '_placebo'), validate='one_to_one')
+            score, label, person = arrays(both, 'mia')
+            found.append(counted(auc_difference(score, both['score_placebo'].to_numpy(), label, person), both))
+        return together(found)
 
     def operating_point(self, goal: Any) -> tuple[float, float]:
         """(bits a pixel, PSNR in dB) of a codec on pictures of its deal's non-members, means over pictures."""
@@ -184,8 +203,6 @@ class CodecStudy(MembershipStudy):
 
     def words_of(self, defence: str) -> str:
         """What the defence does, for who reads the table."""
-        from fpray.defences import load_defence
-
         return load_defence(defence).text if defence else 'trained on the private pictures as they are'
 
     def choice(self) -> dict[str, Any] | None:

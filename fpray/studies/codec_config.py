@@ -203,6 +203,11 @@ class CodecAuditConfig:
         return 0 if self.owner else self.query.of(size, self.split.sizes)
 
 
+def named(what: str, lmbda: float, deal: int) -> str:
+    """A defended codec's name: 'twin-0.01', and of a further deal 'twin-0.01-1'."""
+    return '-'.join([what, f'{lmbda:g}', *([str(deal)] if deal else [])])
+
+
 def smoke() -> CodecAuditConfig:
     """Seconds: codecs of a few channels, two lambdas. Shows that the path works, nothing about anybody."""
     gan = architecture(GanConfig(lr_g=4e-4, lr_d=4e-4), 2, 16)

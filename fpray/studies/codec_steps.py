@@ -161,6 +161,12 @@ def choose_twin(context: Context) -> None:
         {'name': name, 'text': text, 'auc': rate_dict(leaks[name])} for name, text in config['candidates'].items()]}))
 
 
+def placebo_generator(context: Context) -> None:
+    """A generator of the recipe that was chosen for the twin, on people whom the queries do not ask about."""
+    chosen = json.loads((context.inputs['choice'] / 'choice.json').read_text())['chosen']
+    steps.victim(replace(context, config={**context.config, 'gan': context.config['gans'][chosen]}))
+
+
 def first_halves(split: Split, members: int | None) -> set[str]:
     """The people, members and non-members, whose scores a choice may look at; the others judge what was chosen."""
     own = split.people['members'][:members]

@@ -269,6 +269,7 @@ def _frontier():
     fresh = rate(0.56, 0.1, note='people who had no part in the choice')
     return {'rows': [{'defence': name, 'text': f'what {name} does', 'victims': victims, 'lmbda': 0.01,
                       'auc': rate(auc, 0.08), 'auc_fresh': fresh if name == 'twin' else None,
+                      'minus_placebo': None if name == 'stand-in' else rate(auc - 0.5, 0.1),
                       'uncalibrated': rate(0.55, 0.08), 'bpp': 1.3, 'psnr': 28.1, 'psnr_difference': difference,
                       'bd_rate': bd, 'epsilon': 8.0 if name == 'dp-sgd' else None,
                       'delta': 0.001 if name == 'dp-sgd' else None, 'note': note}

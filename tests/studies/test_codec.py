@@ -57,7 +57,8 @@ def test_every_lambda_size_control_and_defence_is_attacked():
     assert {goal.defence for goal in goals.values()} == {'', 'twin', 'stand-in', 'early-stop', 'regularised', 'dp-sgd'}
     assert goals['placebo'].positives == 'members' and goals['placebo'].group == 'placebo'
     frontier = targets(PRESETS['frontier']())
-    assert sum(goal.defence == 'twin' for goal in frontier) == 3 * 4, 'three victims, four lambdas'
+    assert sum(goal.defence == 'twin' and goal.role == 'defence' for goal in frontier) == 3 * 4, 'victims, lambdas'
+    assert sum(goal.defence == 'twin' and goal.group == 'placebo' for goal in frontier) == 3, 'a placebo a victim'
     assert sum(goal.name.startswith('none') for goal in frontier) == 2 * 4, 'the undefended codec on as many deals'
 
 
@@ -70,16 +71,18 @@ def test_what_an_attack_learns_from_is_the_reference_peoples_alone():
 
 def test_a_change_trains_again_only_what_it_changes():
     def trained(names: set[str]) -> set[str]:
-        networks = ('victim', 'reference', 'shadow', 'gan', 'gan-shadow', 'scorer')
+        networks = ('victim', 'reference', 'shadow', 'gan', 'gan-shadow', 'gan-placebo', 'scorer')
         return {name for name in names if name.split('/')[0] in networks}
 
-    assert trained(changed(DESK, with_part(DESK, 'defences', dropout=0.3))) == {'victim/regularised-0.01'}
-    assert trained(changed(DESK, with_part(DESK, 'defences', stop_at=0.5))) == {'victim/early-stop-0.01'}
+    assert trained(changed(DESK, with_part(DESK, 'defences', dropout=0.3))) == {
+        'victim/regularised-0.01', 'victim/regularised-placebo-0.01'}
+    assert trained(changed(DESK, with_part(DESK, 'defences', stop_at=0.5))) == {
+        'victim/early-stop-0.01', 'victim/early-stop-placebo-0.01'}
     assert trained(changed(DESK, replace(DESK, attacks=('calibrated', 'rate')))) == set()
     assert trained(changed(DESK, replace(DESK, fidelity=False))) == set()
     assert trained(changed(DESK, with_part(DESK, 'shadow', count=6))) == set()
-    assert trained(changed(DESK, with_part(DESK, 'twin', draws=900))) == {'victim/twin-0.01', 'gan-shadow/0-0-0',
-                                                                         'gan-shadow/0-1-0'}
+    assert trained(changed(DESK, with_part(DESK, 'twin', draws=900))) == {
+        'victim/twin-0.01', 'victim/twin-placebo-0.01', 'gan-placebo/0', 'gan-shadow/0-0-0', 'gan-shadow/0-1-0'}
     assert 'victim/0.01' in changed(DESK, with_part(DESK, 'loop', images=9_000))
 
 
