@@ -130,7 +130,7 @@ class _Layout:
         for deal in sorted({goal.deal for goal in self.goals}):
             self.people[deal] = self.laid.add('people' if not deal else f'people/{deal}', codec_steps.people, {
                 'people': split, 'deal': deal}, {'pictures': self.pictures}, 0.1)
-        asked = self.laid.add('rows', codec_steps.rows, {}, {'pictures': self.pictures, 'people': self.people[0]}, 1)
+        rows = self.laid.add('rows', codec_steps.rows, {}, {'pictures': self.pictures, 'people': self.people[0]}, 1)
         self.references = {
             f'{family}-{lmbda:g}': self.codec(f'reference/{family}-{lmbda:g}', lmbda, family, 'reference',
                                               half=codec_steps.REFERENCE)
@@ -141,10 +141,10 @@ class _Layout:
         for goal in self.goals:
             if goal.people is not None:
                 self.victims[goal.name] = self.victim(goal, samples)
-        measures = {name: self.measure(name, stage, asked) for name, stage in self.measured().items()}
-        attacks = {goal.name: self.attack(goal, asked, measures) for goal in self.goals}
+        measures = {name: self.measure(name, stage, rows) for name, stage in self.measured().items()}
+        attacks = {goal.name: self.attack(goal, rows, measures) for goal in self.goals}
         quality = self.rate_distortion(measures, choices)
-        inputs = {'pictures': self.pictures, 'rows': asked, 'rate-distortion': quality} | {
+        inputs = {'pictures': self.pictures, 'rows': rows, 'rate-distortion': quality} | {
             'people' if not deal else f'people/{deal}': stage for deal, stage in self.people.items()}
         self.laid.add('numbers', numbers, {
             'seed': seed, 'headline': headline_of(config), 'owner': config.owner, 'random_draw': config.victim.random_draw,
@@ -264,21 +264,21 @@ class _Layout:
 
     # What attacks read
 
-    def measure(self, name: str, codec: Stage | None, asked: Stage) -> Stage:
-        """Rate, distortion and band errors of one codec on the pictures that are asked about."""
+    def measure(self, name: str, codec: Stage | None, rows: Stage) -> Stage:
+        """Rate, distortion and band errors of one codec on the pictures that are rows about."""
         if codec is None:
             return self.laid.add(f'measure/{name}', codec_steps.measure_owner, {
                 'lmbda': self.config.victim.primary,
                 'fingerprints': {n: v for n, v in self.laid.prints.items() if n.endswith('compressed')}},
-                {'pictures': self.pictures, 'rows': asked}, 4)
+                {'pictures': self.pictures, 'rows': rows}, 4)
         loop = self.config.loop
         return self.laid.add(f'measure/{name}', codec_steps.measure, {
             'lmbda': codec.config['train'].lmbda, 'device': loop.device},
-            {'pictures': self.pictures, 'rows': asked, 'codec': codec}, 4, in_process(loop))
+            {'pictures': self.pictures, 'rows': rows, 'codec': codec}, 4, in_process(loop))
 
-    def attack(self, goal: CodecTarget, asked: Stage, measures: Mapping[str, Stage]) -> Stage:
+    def attack(self, goal: CodecTarget, rows: Stage, measures: Mapping[str, Stage]) -> Stage:
         """Every attack's scores of one codec."""
-        inputs = {'rows': asked, 'pictures': self.pictures, 'people': self.people[goal.deal],
+        inputs = {'rows': rows, 'pictures': self.pictures, 'people': self.people[goal.deal],
                   'victim': measures[goal.name], 'reference': measures[f'reference/{goal.family}-{goal.lmbda:g}']}
         if goal.lmbda == self.config.victim.primary and goal.family == self.config.codec.codec.family:
             inputs |= {f'shadow/{i:02d}': measures[f'shadow/{i}'] for i in range(self.config.shadow.count)}
