@@ -265,7 +265,7 @@ class _Layout:
     # What attacks read
 
     def measure(self, name: str, codec: Stage | None, rows: Stage) -> Stage:
-        """Rate, distortion and band errors of one codec on the pictures that are rows about."""
+        """Rate, distortion and band errors of one codec on the pictures that are asked about."""
         if codec is None:
             return self.laid.add(f'measure/{name}', codec_steps.measure_owner, {
                 'lmbda': self.config.victim.primary,
