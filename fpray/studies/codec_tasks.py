@@ -14,7 +14,7 @@ from fpray.data.splits import training_rows
 from fpray.defences.config import PrivateConfig
 from fpray.distributed.train import Trainable
 from fpray.store import Place, locate
-from fpray.studies.tasks import read_split
+from fpray.studies.tasks import Patient, read_split
 from fpray.training.config import LoopConfig, RateDistortionConfig
 from fpray.training.loop import Learner, Pictures
 
@@ -83,23 +83,10 @@ class CodecTask:
 
 
 @dataclass
-class CodecWatch:
+class CodecWatch(Patient):
     """Saves the codec at the end; its losses are the training's curves."""
 
     learner: Learner
-
-    def __call__(self, progress: Any) -> bool:
-        """Never stops: a codec trains to the end."""
-        return False
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing to remember."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to take up: checked, so that a state of another observer does not pass."""
-        if state:
-            raise ValueError(f'a codec\'s observer has no state, got {sorted(state)}')
 
     def finish(self, out: Path) -> None:
         """codec.json, codec.pt."""

@@ -77,24 +77,28 @@ class ScorerTask:
         return Trainable(learner, Pictures(pixels, known['rows'], known['classes']), ScorerWatch(self, learner, pixels))
 
 
-class ScorerWatch:
-    """Writes the scoring network at the end, with its accuracy on pictures that it never saw."""
-
-    def __init__(self, task: ScorerTask, learner: ClassifierLearner, pixels: np.ndarray) -> None:
-        self.task, self.learner, self.pixels = task, learner, pixels
+class Patient:
+    """An observer that waits for the end: it never stops a training and has nothing to remember."""
 
     def __call__(self, progress: Any) -> bool:
-        """Never stops: the network trains to the end."""
+        """Never stops."""
         return False
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing to remember."""
+        """Nothing."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Nothing to take up: checked, so that a state of another observer does not pass."""
         if state:
-            raise ValueError(f'a scorer\'s observer has no state, got {sorted(state)}')
+            raise ValueError(f'{type(self).__name__} has no state, got {sorted(state)}')
+
+
+class ScorerWatch(Patient):
+    """Writes the scoring network at the end, with its accuracy on pictures that it never saw."""
+
+    def __init__(self, task: ScorerTask, learner: ClassifierLearner, pixels: np.ndarray) -> None:
+        self.task, self.learner, self.pixels = task, learner, pixels
 
     def finish(self, out: Path) -> None:
         """network.json, network.pt, scorer.json."""
