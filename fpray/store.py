@@ -378,7 +378,7 @@ class Store:
             The folder of the published results.
         """
         start, key = time.monotonic(), stage.key
-        self._sweep(key)
+        self.sweep(stage)
         moment = f'{time.strftime("%Y%m%dT%H%M%S", time.gmtime())}{time.time_ns() % 10**9:09d}'
         attempt = f'attempt-{moment}-{secrets.token_hex(2)}'
         out = self._new_folder(key, attempt)
@@ -485,11 +485,13 @@ class Store:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
-    def _sweep(self, key: str) -> None:
-        """Removes what killed attempts left behind; only the holder of the key's lease comes here."""
+    def sweep(self, stage: Stage) -> None:
+        """Removes what killed attempts of a stage left behind; for the holder of its lease alone."""
+        key = stage.key
         for name in self._children(key):
             if name.startswith('attempt-') and MANIFEST not in self._children(f'{key}/{name}'):
                 self._remove(f'{key}/{name}', recursive=True)
+        self._drop_empty(key)
 
     def _drop_scratch(self, key: str) -> None:
         self._remove(f'train/{key}', recursive=True)

@@ -22,6 +22,7 @@ LOOK_S = 0.5  # between two looks at the board
 SEAT = 'seat'  # what cluster.yaml's workers offer and its head does not: places for stages that take no CPU
 SLIVER = 0.001  # of a seat, or of a CPU where no machine offers seats; the least that Ray counts is 0.0001
 GRACE_S = 5.0  # for running stages to tidy up when another one failed
+KILL_S = 5.0  # for those that did not to be gone
 
 
 class StageError(RuntimeError):
@@ -258,10 +259,13 @@ class _Run:
         """Ends what still runs, first asking; scratch folders stay, so that the next run goes on from there."""
         left = list(self.running)
         for force in (False, True):
+            killed = [self.running[reference] for reference in left] if force else []
             for reference in left:
                 ray.cancel(reference, force=force)
             if left:
-                _, left = ray.wait(left, num_returns=len(left), timeout=GRACE_S)
+                _, left = ray.wait(left, num_returns=len(left), timeout=KILL_S if force else GRACE_S)
+        for stage in killed:  # one that was killed could not tidy up
+            self.store.sweep(stage)
         self.display.close()
 
 

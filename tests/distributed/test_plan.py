@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from fpray.distributed import plan
 from fpray.distributed.plan import Display, Pace, StageError, describe, duration, order, run_plan, seat
 from fpray.errors import UserError
 from fpray.store import Leases, Resources, Stage, Store, no_progress
@@ -175,6 +176,14 @@ def test_a_users_error_is_one_line_and_leaves_nothing(ray, tmp_path):
         run_plan(stages, store, on_event=events.append, show=False)
     assert str(error.value) == '3_1.png is no picture; remove it'
     assert events[-1].kind == 'failed' and events[-1].stage.name == 'data'
+    assert not [p for p in tmp_path.rglob('*') if p.is_file()]
+
+
+def test_a_stage_that_had_to_be_killed_leaves_nothing_either(ray, tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, 'GRACE_S', 0.0)  # no time to tidy up: it is killed where it stands
+    stages = [Stage('data', 1, {}, {}, refuse), Stage('other', 1, {}, {}, stay)]
+    with pytest.raises(UserError):
+        run_plan(stages, Store(tmp_path / 'store'), show=False)
     assert not [p for p in tmp_path.rglob('*') if p.is_file()]
 
 
