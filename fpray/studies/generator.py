@@ -38,7 +38,7 @@ def networks(config: AuditConfig) -> list[str]:
     memory = memory_words(scorer_memory(scorer, config.scorer.loop.batch // config.scorer.loop.workers), scorer.image)
     people, pictures = config.query.real
     if people and not config.owner:
-        lines.append(f'  beside them in Table 4.1: {pictures:,} real pictures of {people:,} people')
+        lines.append(f'  real images of Table 4.1: {pictures:,} pictures of {people:,} people')
     return [*lines, f'  scoring network: {parameters(scorer):,} parameters with {scorer.classes} classes, {memory}']
 
 
