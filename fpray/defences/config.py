@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from fpray.errors import UserError
+from fpray.errors import UserError, whole
 from fpray.training.config import LoopConfig, RateDistortionConfig
 
 Change = Callable[[RateDistortionConfig, LoopConfig], tuple[RateDistortionConfig, LoopConfig]]
@@ -38,9 +38,7 @@ class PrivateConfig:
         if not 0 < self.clip < math.inf:
             raise UserError(f'private.clip {self.clip}', 'give a number above 0')
         for name in ('people', 'pictures'):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise UserError(f'private.{name} {value}', 'give a whole number, at least 1')
+            whole(f'private.{name}', getattr(self, name), 1)
         if not 0 < self.delta < 1:
             raise UserError(f'private.delta {self.delta}', 'give a number between 0 and 1')
 

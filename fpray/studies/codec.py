@@ -148,8 +148,7 @@ class _Layout:
             'people' if not deal else f'people/{deal}': stage for deal, stage in self.people.items()}
         self.laid.add('numbers', numbers, {
             'seed': seed, 'headline': headline_of(config), 'owner': config.owner, 'random_draw': config.victim.random_draw,
-            'targets': self.goals, 'split': config.split, 'attacks': config.attacks, 'codec': config.codec,
-            'victims': config.defences.victims, 'shadows': config.shadow.count},
+            'targets': self.goals, 'split': config.split, 'attacks': config.attacks, 'codec': config.codec},
             inputs | {f'attack/{name}': stage for name, stage in attacks.items()}
             | {f'measure/{name}': stage for name, stage in measures.items()}
             | {f'codec/{name}': stage for name, stage in self.trained().items()}
@@ -176,7 +175,7 @@ class _Layout:
         return self.laid.add(name, codec_steps.codec, {
             'train': train, 'loop': loop, 'group': group, 'people': people, 'half': half, 'trainer': trainer,
             'change': change, 'seed': self.seed('codec', name)},
-            {'pictures': self.pictures, 'people': self.people[deal], **(inputs or {})}, 50 if not trainer else 55,
+            {'pictures': self.pictures, 'people': self.people[deal], **(inputs or {})}, 50,
             in_process(loop, trainer))
 
     def victim(self, goal: CodecTarget, samples: Mapping[tuple[str, int], Stage]) -> Stage:

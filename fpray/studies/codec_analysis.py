@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fpray.attacks.compression import LEAST_MSE
 from fpray.data.splits import training_rows
 from fpray.defences import load_defence
-from fpray.metrics.image import bd_rate, psnr_at
+from fpray.metrics.image import bd_rate, psnr_at, psnr_of
 from fpray.metrics.membership import LABELS, arrays, auc_difference, mean_gap, over_victims
 from fpray.metrics.rate import Rate
 from fpray.models.config import codec_parameters
@@ -176,8 +177,7 @@ class CodecStudy(MembershipStudy):
     def operating_point(self, goal: Any) -> tuple[float, float]:
         """(bits a pixel, PSNR in dB) of a codec on pictures of its deal's non-members, means over pictures."""
         table = self.measures[goal.name].loc[training_rows(self.deals[goal.deal], 'nonmembers')]
-        psnr = 10 * np.log10(255**2 / np.maximum(table['mse'], 1e-6))
-        return float(table['bpp'].mean()), float(psnr.mean())
+        return float(table['bpp'].mean()), float(psnr_of(np.maximum(table['mse'], LEAST_MSE)).mean())
 
     def curve(self, defence: str, deal: int) -> list[tuple[float, float]]:
         """(bits a pixel, PSNR) over the lambdas of one deal, growing; of the first where this one has none of its own."""

@@ -11,9 +11,9 @@ from fpray.attacks import CODEC_ATTACKS
 from fpray.data.config import DataConfig, SplitConfig
 from fpray.defences import DEFENCES
 from fpray.defences.config import PrivateConfig
-from fpray.errors import UserError
+from fpray.errors import UserError, whole
 from fpray.models.config import CodecConfig, GeneratorConfig, ScorerConfig
-from fpray.studies.config import PEOPLES, QueryConfig, ScoringConfig, ShadowConfig, architecture
+from fpray.studies.config import QueryConfig, ScoringConfig, ShadowConfig, architecture, check_data
 from fpray.training.config import ClassifierConfig, GanConfig, LoopConfig, MatchingConfig, RateDistortionConfig
 
 PRIMARY = 'calibrated'
@@ -123,8 +123,7 @@ class DefencesConfig:
         if unknown := [name for name in self.names if name not in DEFENCES]:
             raise UserError(f'--defences.names: unknown defence {unknown[0]!r}', f'choose from {", ".join(DEFENCES)}')
         for name, low in (('victims', 1), ('stand_in_people', 2)):
-            if getattr(self, name) < low:
-                raise UserError(f'--defences.{name} {getattr(self, name)}', f'give at least {low}')
+            whole(f'--defences.{name}', getattr(self, name), low)
         if not 0 < self.stop_at < 1 or not 0 <= self.dropout < 1 or self.weight_decay < 0:
             raise UserError('--defences: stop_at, dropout or weight_decay out of range',
                             'give shares from 0 to below 1 and a decay of 0 or more')
@@ -156,8 +155,6 @@ class CodecAuditConfig:
             raise UserError(f'--attacks: unknown attack {unknown[0]!r}', f'choose from {", ".join(CODEC_ATTACKS)}')
         if PRIMARY not in self.attacks:
             raise UserError(f'--attacks without {PRIMARY}', 'it is the primary endpoint: name it too')
-        if self.seed is not None and (isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0):
-            raise UserError(f'--seed {self.seed}: out of range', 'give a whole number of 0 or more')
         if self.owner != bool(self.data.members):
             raise UserError('an owner\'s codec needs --victim.decompressed, --victim.compressed, --data.members and '
                             '--data.nonmembers together', 'give all four, or none of them')
@@ -168,12 +165,7 @@ class CodecAuditConfig:
         if self.owner and self.data.query_impressions:  # an owner's files hold no altered versions to ask about
             object.__setattr__(self, 'data', replace(self.data, query_impressions=0))
         self.query.check(self.split.sizes)
-        for name in PEOPLES:
-            if '://' in getattr(self.data, name):
-                raise UserError(f'--data.{name} {getattr(self.data, name)} is an address',
-                                'give a folder that every machine sees under this path')
-        if self.data.reference and not (self.data.root or self.data.members):
-            raise UserError('--data.reference without --data.root', 'it adds other people to a set: name the set too')
+        check_data(self.data, self.seed)
         if self.split.reference < LEAST_REFERENCE:
             raise UserError(f'--split.reference {self.split.reference}: half of them train the reference codec, half show '
                             'its scale', f'give at least {LEAST_REFERENCE}, e.g. 48')

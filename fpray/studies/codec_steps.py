@@ -17,7 +17,7 @@ import pandas as pd
 
 from fpray.attacks import load_attack
 from fpray.attacks.codec_box import Compressed, FolderCodec
-from fpray.attacks.compression import band_errors, jpeg_bpp, plain_features, png_bpp, rate_and_distortion
+from fpray.attacks.compression import LEAST_MSE, band_errors, jpeg_bpp, plain_features, png_bpp, rate_and_distortion
 from fpray.data.classical import CLASSICAL, curve_settings, encode
 from fpray.data.images import contact_sheet, save_png
 from fpray.data.imageset import ImageSet
@@ -28,12 +28,12 @@ from fpray.defences.twin import choose
 from fpray.distributed.score import Scorer, file_of, score
 from fpray.distributed.train import fit
 from fpray.errors import UserError
-from fpray.metrics.image import ms_ssim, psnr, ssim
+from fpray.metrics.image import ms_ssim, mse, psnr_of, ssim
 from fpray.metrics.membership import arrays, auc_clustered, by_unit
 from fpray.store import Context, Place, locate
 from fpray.studies import steps
 from fpray.studies.codec_config import DefencesConfig
-from fpray.studies.codec_tasks import CodecTask, half_of
+from fpray.studies.codec_tasks import CodecTask, half_of, half_rows
 from fpray.studies.membership import rate_dict
 from fpray.studies.tasks import read_split
 from fpray.training.config import LoopConfig, RateDistortionConfig
@@ -92,8 +92,7 @@ def rows(context: Context) -> None:
 
 def population_rows(split: Split) -> np.ndarray:
     """Pictures of the reference people whom the reference codecs have not seen: the second half of them."""
-    people = half_of(split.people['reference'], REFERENCE + 1, split.seed)
-    return np.array([row for s in people for f in split.fingers[s] for row in split.trained[f]], np.int64)
+    return half_rows(split, 'reference', REFERENCE + 1)
 
 
 # Training
@@ -355,21 +354,22 @@ def rate_distortion(context: Context) -> None:
     unseen = training_rows(split, 'nonmembers')
     some = np.sort(np.random.default_rng([config['seed']]).permutation(unseen)[:SHOWN])
     pixels, subjects = np.asarray(everyone.pixels[some]), everyone.records['subject'].to_numpy().astype(str)[some]
-    points, means, sheets = [], [], {}
+    points, means, copied = [], [], {}
     for name, (lmbda, family) in config['victims'].items():
         table = pd.read_parquet(context.inputs[f'measure/{name}'] / 'measures.parquet').set_index('row').loc[some]
-        copies = copies_of(context, name, pixels)
+        copied[name] = copies = copies_of(context, name, pixels)
         points.append(point(lmbda, family, table, pixels, copies))
         means.append({**{key: points[-1][key] for key in ('lmbda', 'family')},
                       **{key: _mean(points[-1][key]) for key in ('bpp', 'mse', 'psnr', 'ssim', 'ms_ssim')},
                       'n': len(pixels), 'n_people': len(set(subjects))})
-        if copies is not None:
-            sheets[name] = copies[:SIDE_BY_SIDE]
+        if name == config['headline']:
+            files = bitstream(context, pixels[:REAL_FILES], table['bpp'].to_numpy()[:REAL_FILES])
     (context.out / 'rate-distortion.json').write_text(json.dumps({
         'points': points, 'means': means, 'fit': fits(points), 'classical': classical(pixels),
-        'bitstream': bitstream(context, pixels[:REAL_FILES]), 'fidelity': fidelity(context, everyone, split, pixels, some)}))
+        'bitstream': files,
+        'fidelity': fidelity(context, everyone, split, pixels, copied[config['headline']], some)}))
     for number, picture in enumerate(pixels[:SIDE_BY_SIDE]):
-        row = [picture, *(np.clip(np.rint(copies[number]), 0, 255).astype(np.uint8) for copies in sheets.values())]
+        row = [picture, *(rounded(copies[number]) for copies in copied.values() if copies is not None)]
         save_png(contact_sheet(np.stack(row), len(row)), context.out / f'rd-{number}.png')
 
 
@@ -388,7 +388,7 @@ def point(lmbda: float, family: str, table: pd.DataFrame, pixels: np.ndarray, co
     several = None if copies is None else ms_ssim(pixels, copies)
     structure = None if copies is None else ssim(pixels, copies)
     return {'lmbda': lmbda, 'family': family, 'bpp': table['bpp'].tolist(), 'mse': table['mse'].tolist(),
-            'psnr': (10 * np.log10(255**2 / np.maximum(table['mse'], 1e-6))).tolist(),
+            'psnr': psnr_of(np.maximum(table['mse'], LEAST_MSE)).tolist(),
             'ssim': None if structure is None else structure.tolist(),
             'ms_ssim': None if several is None else several.tolist()}
 
@@ -422,16 +422,21 @@ def classical(pixels: np.ndarray) -> list[dict[str, Any]]:
         rows = []
         for setting in curve_settings(name):
             bits, decoded = encode(pixels, name, setting)
-            error = (decoded.astype(np.float64) - pixels) ** 2
+            error = mse(pixels, decoded)
             rows.append({'setting': str(setting), 'bpp': float(bits.mean() / np.prod(pixels.shape[2:])),
-                         'mse': float(error.mean()), 'psnr': float(psnr(pixels, decoded).mean()),
+                         'mse': float(error.mean()), 'psnr': float(psnr_of(error).mean()),
                          'ssim': _mean(ssim(pixels, decoded))})
         found.append({'codec': name, 'points': rows})
     return found
 
 
-def bitstream(context: Context, pixels: np.ndarray) -> dict[str, Any] | None:
-    """How far real files lie above the information that they carry; None for an owner's codec."""
+def rounded(levels: np.ndarray) -> np.ndarray:
+    """Pictures on the 0-255 scale as uint8, rounded and clipped."""
+    return np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+
+
+def bitstream(context: Context, pixels: np.ndarray, bpp: np.ndarray) -> dict[str, Any] | None:
+    """How far real files lie above the information that they carry, (N,) bits a pixel; None for an owner's codec."""
     name = f'codec/{context.config["headline"]}'
     if name not in context.inputs:
         return None
@@ -439,10 +444,8 @@ def bitstream(context: Context, pixels: np.ndarray) -> dict[str, Any] | None:
 
     from fpray.data.images import to_float
     from fpray.training.rate_distortion import load_codec
-    from fpray.training.rate_distortion import measure as ask
 
-    network = load_codec(context.inputs[name])
-    estimated = ask(network, pixels).bits / 8
+    network, estimated = load_codec(context.inputs[name]), bpp * np.prod(pixels.shape[2:]) / 8
     with torch.inference_mode():
         real = np.array([sum(len(part) for strings in network.compress(to_float(torch.from_numpy(one[None])))['strings']
                              for part in strings) for one in pixels])
@@ -450,7 +453,7 @@ def bitstream(context: Context, pixels: np.ndarray) -> dict[str, Any] | None:
             'mean_overhead': float((real / estimated).mean() - 1)}
 
 
-def fidelity(context: Context, everyone: ImageSet, split: Split, pixels: np.ndarray,
+def fidelity(context: Context, everyone: ImageSet, split: Split, pixels: np.ndarray, copies: np.ndarray | None,
              rows: np.ndarray) -> dict[str, Any] | None:
     """What the headline codec and the twin's generator leave of ridges, minutiae and a matcher's answers; None: off."""
     config = context.config
@@ -460,9 +463,8 @@ def fidelity(context: Context, everyone: ImageSet, split: Split, pixels: np.ndar
 
     how: dict[str, Any] = {'seed': config['seed'], 'progress': context.progress, 'dpi': config['ppi'] or None,
                            'optional': True}
-    copies = copies_of(context, config['headline'], pixels)
     found: dict[str, Any] = {'not_available': 'the owner gave no decompressed copies'} if copies is None else study_fidelity(
-        pixels, np.clip(np.rint(copies), 0, 255).astype(np.uint8), everyone.records.iloc[rows].reset_index(drop=True), **how)
+        pixels, rounded(copies), everyone.records.iloc[rows].reset_index(drop=True), **how)
     if 'twin' in context.inputs:  # generated prints have no originals: their distributions are compared
         private = training_rows(split, 'members')[:SHOWN]
         drawn = np.load(context.inputs['twin'] / 'samples.npy', mmap_mode='r')[:SHOWN]

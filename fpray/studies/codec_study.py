@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from fpray.studies.codec_config import CodecAuditConfig, desk
 from fpray.studies.codec_steps import OWN_SIDES, answered
 from fpray.studies.config import Settings
 from fpray.studies.plan import Plan
-from fpray.studies.run import Outcome, Study, run
+from fpray.studies.run import Outcome, Study, check_call, run
 
 BLOCK = 256  # pictures that a callable is asked about at a time
 
@@ -69,9 +69,7 @@ def audit_codec(compress: Callable[[Any], Any], members: str, nonmembers: str, *
         UserError: the codec or the folders do not fit.
     """
     base = config or desk()
-    if '://' in store or (unknown := set(data) - {each.name for each in fields(base.data)}):
-        raise UserError(f'store {store} is an address' if '://' in store else f'unknown field {sorted(unknown)[0]}',
-                        'give a folder, and fields of the data\'s configuration')
+    check_call(store, data)
     named = replace(base.data, members=members, nonmembers=nonmembers, **data)
     own = replace(base, data=named, victim=replace(base.victim, decompressed='answers.npz', primary=lmbda))
     answers = ask(CallableCodec(compress), own.data, Path(store).absolute() / 'answers')

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from fpray.data.imageset import ImageSet
-from fpray.data.splits import training_rows
+from fpray.data.splits import Split, training_rows
 from fpray.defences.config import PrivateConfig
 from fpray.distributed.train import Trainable
 from fpray.store import Place, locate
@@ -27,6 +27,12 @@ def half_of(people: list[str], number: int, seed: int) -> list[str]:
     order = np.random.default_rng([seed, number // 2]).permutation(len(people))
     middle = len(people) // 2
     return [people[i] for i in sorted(order[middle:] if number % 2 else order[:middle])]
+
+
+def half_rows(split: Split, group: str, number: int) -> np.ndarray:
+    """(n,) int64: rows to train on of `half_of` a group's people."""
+    people = half_of(split.people[group], number, split.seed)
+    return np.array([row for s in people for f in split.fingers[s] for row in split.trained[f]], np.int64)
 
 
 @dataclass(frozen=True)
@@ -75,10 +81,8 @@ class CodecTask:
             drawn = np.load(locate(self.samples) / 'samples.npy', mmap_mode='r')
             return drawn, np.arange(len(drawn))
         split = read_split(locate(self.people))
-        rows = training_rows(split, self.group, self.number)
-        if self.half is not None:
-            people = half_of(split.people[self.group], self.half, split.seed)
-            rows = np.array([row for s in people for f in split.fingers[s] for row in split.trained[f]])
+        rows = (training_rows(split, self.group, self.number) if self.half is None
+                else half_rows(split, self.group, self.half))
         return ImageSet.load(locate(self.pictures)).pixels, rows
 
 

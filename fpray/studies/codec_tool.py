@@ -18,7 +18,7 @@ import numpy as np
 import tyro
 
 from fpray.data.config import DataConfig
-from fpray.errors import EXIT_CODE, UserError
+from fpray.errors import EXIT_CODE, UserError, whole
 from fpray.store import write_atomically
 from fpray.studies.cli import one_line
 from fpray.training.config import LoopConfig, RateDistortionConfig
@@ -51,8 +51,7 @@ class Train:
 
     def __post_init__(self) -> None:
         for name, low in (('people', 1), ('seed', 0)):
-            if getattr(self, name) < low:
-                raise UserError(f'--{name} {getattr(self, name)}', f'give a whole number, at least {low}')
+            whole(f'--{name}', getattr(self, name), low)
 
 
 @dataclass(frozen=True)
@@ -386,8 +385,7 @@ def _write(target: Path, content: bytes) -> None:
 
 
 def _threads(threads: int) -> int:
-    if threads < 1:
-        raise UserError(f'--threads {threads}', 'give a whole number, at least 1')
+    whole('--threads', threads, 1)
     return threads
 
 

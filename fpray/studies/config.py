@@ -198,17 +198,10 @@ class AuditConfig:
             raise UserError(f'--attacks: unknown attack {unknown[0]!r}', f'choose from {", ".join(ATTACKS)}')
         if 'shadow' not in self.attacks:
             raise UserError('--attacks without shadow', 'the primary endpoint is the shadow attack: name it too')
-        if self.seed is not None and (isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0):
-            raise UserError(f'--seed {self.seed}: out of range', 'give a whole number of 0 or more')
         if bool(self.victim.samples) != bool(self.data.members):
             raise UserError('an owner\'s generator needs --victim.samples, --data.members and --data.nonmembers together',
                             'give all three, or none of them')
-        for name in ('root', 'members', 'nonmembers', 'reference'):
-            if '://' in getattr(self.data, name):
-                raise UserError(f'--data.{name} {getattr(self.data, name)} is an address',
-                                'give a folder that every machine sees under this path')
-        if self.data.reference and not (self.data.root or self.data.members):
-            raise UserError('--data.reference without --data.root', 'it adds other people to a set: name the set too')
+        check_data(self.data, self.seed)
         if self.victim.draws < self.shadow.matching.samples:
             raise UserError(f'--victim.draws {self.victim.draws} is below --shadow.matching.samples '
                             f'{self.shadow.matching.samples}', 'draw as many, or lower the latter')
@@ -263,6 +256,18 @@ class ReportSettings:
 
     show_images: bool = False
     """Show pictures of people: the highest-scored queries with the members marked (Fig. 5.2)."""
+
+
+def check_data(data: DataConfig, seed: int | None) -> None:
+    """What every study asks of its folders and its seed, before a picture is read."""
+    if seed is not None:
+        _whole('--seed', seed, 0)
+    for name in PEOPLES:
+        if '://' in getattr(data, name):
+            raise UserError(f'--data.{name} {getattr(data, name)} is an address',
+                            'give a folder that every machine sees under this path')
+    if data.reference and not (data.root or data.members):
+        raise UserError('--data.reference without --data.root', 'it adds other people to a set: name the set too')
 
 
 def architecture(base: GanConfig, blocks: int, width: int) -> GanConfig:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from fpray.store import Store
 from fpray.studies.audit import plan
 from fpray.studies.config import AuditConfig, Settings, desk, for_pictures
 from fpray.studies.plan import Plan
-from fpray.studies.run import SHEET, Outcome, Study, memory_words, run
+from fpray.studies.run import SHEET, Outcome, Study, check_call, memory_words, run
 
 
 def networks(config: AuditConfig) -> list[str]:
@@ -84,9 +84,7 @@ def audit_generator(sample: Callable[[int, int], Any], members: str, nonmembers:
         UserError: the generator or the folders do not fit.
     """
     base = config or desk()
-    if '://' in store or (unknown := set(data) - {each.name for each in fields(base.data)}):
-        raise UserError(f'store {store} is an address' if '://' in store else f'unknown field {sorted(unknown)[0]}',
-                        'give a folder, and fields of the data\'s configuration')
+    check_call(store, data)
     own = replace(base, data=replace(base.data, members=members, nonmembers=nonmembers, **data),
                   victim=replace(base.victim, samples='samples.npy'))
     drawn = CallableGenerator(sample).sample(base.victim.draws, 0)

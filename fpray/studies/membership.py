@@ -46,6 +46,7 @@ NO_CONTROL = 'no people were left for it'
 
 
 def as_json(value: Any) -> Any:
+    """What JSON cannot write by itself: a rate as a dictionary, a numpy scalar as a number; `json.dumps`' default."""
     if isinstance(value, Rate):
         return rate_dict(value)
     if isinstance(value, np.generic):

@@ -12,13 +12,14 @@ import shlex
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fpray import __version__
+from fpray.data.config import DataConfig
 from fpray.data.images import contact_sheet, save_png
 from fpray.data.imageset import ImageSet
 from fpray.data.splits import training_rows
@@ -180,6 +181,13 @@ def stage_settings(study: Study, laid: Plan, settings: Settings) -> dict[str, An
     return {'folders': laid.folders, 'actors': actors, 'checkpoint_seconds': settings.checkpoint_seconds,
             'cpus': settings.cpus, 'query': None if laid.config.owner else laid.config.query,
             **study.settings(laid.config)}
+
+
+def check_call(store: str, data: Mapping[str, Any]) -> None:
+    """Refuses a call from Python whose store is an address, or that names a field which the data do not have."""
+    if '://' in store or (unknown := set(data) - {each.name for each in fields(DataConfig)}):
+        raise UserError(f'store {store} is an address' if '://' in store else f'unknown field {sorted(unknown)[0]}',
+                        'give a folder, and fields of the data\'s configuration')
 
 
 def _check_early(laid: Plan, settings: Settings) -> None:
