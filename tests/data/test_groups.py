@@ -61,9 +61,9 @@ def test_altered_versions_come_after_the_pictures_as_taken() -> None:
 
 
 def test_too_few_people_or_pictures_are_said_in_numbers() -> None:
-    with pytest.raises(UserError, match='20 people can be used, 21 are asked for; give more, or use --groups.public 3'):
+    with pytest.raises(UserError, match=r'20 people can be used, 21 are asked for; give more, or use --groups\.public 3'):
         deal(records(20), DATA, SIZES, 1)
-    with pytest.raises(UserError, match='no identity has 4 different pictures .* the most is 3'):
+    with pytest.raises(UserError, match=r'no identity has 4 different pictures .* the most is 3'):
         deal(records(25, impressions=3), DATA, SIZES, 1)
 
 
