@@ -9,7 +9,7 @@ import numpy.typing as npt
 from fpray.metrics.people import BOOTSTRAPS, Array, people_of, percentiles, proportion, resampled
 from fpray.metrics.rate import Rate
 
-SETS = 100  # sets of vectors a class and draw
+SETS = 200  # sets of vectors a class and draw
 DRAWS = 200  # bootstraps of people in `seen`, each of which draws its sets anew
 
 
@@ -120,7 +120,8 @@ def _set_accuracy(
 ) -> list[float]:
     """Mean accuracy over random sets of each size. A row's weight (n,) is its chance to be drawn next; 0: never.
 
-    Smaller sets are the beginnings of larger ones; where too few rows are left, a set is smaller.
+    Smaller sets are the beginnings of larger ones, single rows are all counted; where too few rows are left, a set is
+    smaller.
     """
     right = []
     for mine in (r[weight[r] > 0] for r in rows):
@@ -131,14 +132,16 @@ def _set_accuracy(
         near = np.argpartition(keys, most - 1, axis=1)[:, :most]
         drawn = mine[np.take_along_axis(near, np.argsort(np.take_along_axis(keys, near, 1), axis=1), 1)]
         total = np.cumsum(scores[drawn], axis=1)
-        right.append([_credit(total[:, min(m, most) - 1], int(truth[mine[0]])) for m in counts])
+        c = int(truth[mine[0]])
+        right.append([np.average(_credit(scores[mine], c), weights=weight[mine]) if m == 1 else
+                      _credit(total[:, min(m, most) - 1], c).mean() for m in counts])
     return [float(x) for x in np.mean(right, axis=0)]
 
 
-def _credit(total: Array, right: int) -> float:
-    """Share of rows (n, k) whose largest entry is the right one; ties share it."""
+def _credit(total: Array, right: int) -> Array:
+    """(n,) 1 where the right one is the largest of a row (n, k), 0 where not; ties share it."""
     best = total == total.max(axis=1, keepdims=True)
-    return float((best[:, right] / best.sum(axis=1)).mean())
+    return np.asarray(best[:, right] / best.sum(axis=1))
 
 
 def reliability(log_probs: npt.ArrayLike, label: npt.ArrayLike, bins: int = 10) -> tuple[Array, Array, Array]:

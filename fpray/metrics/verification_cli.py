@@ -81,8 +81,9 @@ def groups_of(table: pd.DataFrame) -> Iterator[Group]:
     if not keys:
         yield _group('', table)
         return
-    for values, rows in table.fillna(dict.fromkeys(keys, '')).groupby(keys, sort=True):
-        yield _group(' / '.join(str(v) for v in values if str(v)), rows)
+    names = [table[c].astype(object).where(table[c].notna(), '').astype(str) for c in keys]
+    for values, rows in table.groupby(names, sort=True):
+        yield _group(' / '.join(v for v in values if v), rows)
 
 
 def _group(name: str, rows: pd.DataFrame) -> Group:

@@ -3,7 +3,20 @@
 import numpy as np
 import pytest
 
-from fpray.metrics.image import bd_rate, ms_ssim, mse, psnr, psnr_at, psnr_of, ssim
+from fpray.metrics.image import (
+    bd_rate,
+    cdf,
+    dssim,
+    mean_rate,
+    median_rate,
+    ms_ssim,
+    mse,
+    psnr,
+    psnr_at,
+    psnr_of,
+    ssim,
+)
+from fpray.metrics.people import resampled
 
 # The example in the manual of the package bjontegaard 1.3.0 (two HEVC encodings); its bd_rate with method 'pchip'.
 ANCHOR = [9487.76, 4593.60, 2486.44, 1358.24], [40.037, 38.615, 36.845, 34.851]
@@ -88,3 +101,36 @@ def test_psnr_at_passes_through_the_points_and_stops_at_the_ends():
     line = np.log([0.1, 0.3, 0.6, 1.5])
     assert psnr_at(np.exp(line), 30 + 4 * line, 0.4) == pytest.approx(30 + 4 * np.log(0.4))
     assert psnr_at([0.5], [30], 0.5) == 30 and psnr_at([], [], 0.5) is None
+
+
+def test_dssim_is_half_of_what_ssim_lacks_to_one():
+    a, b = np.full((1, 1, 40, 40), 50.0), np.full((1, 1, 40, 40), 80.0)
+    c1 = (0.01 * 255) ** 2
+    assert dssim(a, b) == pytest.approx([(1 - (8000 + c1) / (2500 + 6400 + c1)) / 2], abs=2e-6)
+    stripes = np.tile([0, 255], (1, 1, 40, 20)).astype(np.uint8)
+    assert dssim(stripes, stripes) == pytest.approx([0])
+    assert 0.9 < dssim(stripes, 255 - stripes)[0] <= 1  # the opposite structure
+    assert dssim(pictures(), pictures(seed=1)) == pytest.approx(0.5, abs=0.05)
+    assert dssim(pictures(side=10), pictures(side=10)) is None
+
+
+def test_cdf_climbs_by_counts():
+    x, y = cdf([3, 1, 2, 2])
+    assert (x.tolist(), y.tolist()) == ([1, 2, 3], [0.25, 0.75, 1])
+    with pytest.raises(ValueError, match='needs values'):
+        cdf([])
+    with pytest.raises(ValueError, match='not finite'):
+        cdf([1, np.nan])
+
+
+def test_mean_and_median_are_numpys_in_every_draw_of_copied_people():
+    person = np.repeat(np.arange(6), [1, 4, 2, 3, 5, 2])
+    values = np.random.default_rng(0).normal(size=17).round(1)
+    for rate_of, of in ((mean_rate, np.mean), (median_rate, np.median)):
+        rate = rate_of(values, person, 4, 200)
+        drawn = [of(np.repeat(values, w[person].astype(int))) for w in resampled(np.zeros(6), 200, 4)]
+        assert rate.estimate == pytest.approx(drawn[0]) and rate.chance is None and (rate.n, rate.n_people) == (17, 6)
+        assert min(drawn) - 1e-12 <= rate.lower < rate.upper <= max(drawn) + 1e-12
+        assert rate.interval == pytest.approx(np.quantile(drawn[1:], (0.0113, 0.9887)), abs=0.12)
+    with pytest.raises(ValueError, match='one person a row'):
+        median_rate(values, person[1:], 0)
