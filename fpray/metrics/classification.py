@@ -9,7 +9,7 @@ import numpy.typing as npt
 from fpray.metrics.people import BOOTSTRAPS, Array, people_of, percentiles, proportion, resampled
 from fpray.metrics.rate import Rate
 
-SETS = 200  # sets of vectors a class and draw
+SETS = 800  # sets of vectors a draw, shared among the classes
 DRAWS = 200  # bootstraps of people in `seen`, each of which draws its sets anew
 
 
@@ -86,7 +86,7 @@ def seen(
         label: (n,) the true class.
         person: (n,) whose vector it is.
         counts: numbers of vectors.
-        sets: sets a class, in the estimate ten times as many.
+        sets: of each draw, shared among the classes; in the estimate ten times as many.
 
     Returns:
         count -> Rate with chance 1 / k; the estimate is None where a class has fewer vectors.
@@ -97,7 +97,8 @@ def seen(
     fit = [m for m in counts if m <= fewest]
     weight = resampled(np.zeros(k), draws, seed)
     rng = np.random.default_rng((seed, 1))
-    values = np.array([_set_accuracy(scores, truth, rows, w[code], fit, sets * (10 if i == 0 else 1), rng)
+    each = -(-sets // len(rows))
+    values = np.array([_set_accuracy(scores, truth, rows, w[code], fit, each * (10 if i == 0 else 1), rng)
                        for i, w in enumerate(weight)]).reshape(len(weight), len(fit))
     few = f'a class has {fewest} vectors only'
     n, chance = len(scores), 1 / scores.shape[1]
@@ -118,10 +119,10 @@ def _set_accuracy(
     sets: int,
     rng: np.random.Generator,
 ) -> list[float]:
-    """Mean accuracy over random sets of each size. A row's weight (n,) is its chance to be drawn next; 0: never.
+    """Mean accuracy over the classes and over `sets` random sets of each size a class.
 
-    Smaller sets are the beginnings of larger ones, single rows are all counted; where too few rows are left, a set is
-    smaller.
+    A row's weight (n,) is its chance to be drawn next, 0: never. Smaller sets are the beginnings of larger ones, single rows
+    are all counted; where too few rows are left, a set is smaller.
     """
     right = []
     for mine in (r[weight[r] > 0] for r in rows):
