@@ -128,3 +128,15 @@ CODEC_THREATS = (
     _codec('rmia', BOTH, f'{OTHERS} to train several shadow codecs on, and to compare with', f'{RMIA}, offline attack'),
 )
 THREATS = {threat.name: threat for threat in (SHADOW, WHITE_BOX, NEAREST, NEAREST_CALIBRATED, *CODEC_THREATS)}
+
+EMBEDDING_MEMBERSHIP = 'whether pictures of a person were used for training, though not which'
+COMPACT = ThreatModel(
+    name='compact',
+    infers=EMBEDDING_MEMBERSHIP,
+    sees="the extractor's vectors of pictures that the adversary sends in; no weights",
+    holds='two or more pictures of each candidate person, none of them from the training set',
+    box='black',
+    source='Li, Rezaei, Liu 2022, "User-Level Membership Inference Attack against Metric Embedding Learning", '
+           'arXiv:2203.02077; thesis, section 2.2',
+)
+THREATS[COMPACT.name] = COMPACT

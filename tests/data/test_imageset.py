@@ -94,7 +94,7 @@ def _two_formats(root):
 FAULTS = {
     'name': (lambda r: (r / '1_1.png').rename(r / 'what.png'), r"'what.png' does not fit layout fvc"),
     'text': (lambda r: _bad(r / '2_2.png'), r'2_2\.png is not a readable picture.*--data.skip-bad'),
-    'sizes': (_two_sizes, r'several sizes: 12 of 20 x 24, 1 of 40 x 30; choose --data.resize crop\|pad with'),
+    'sizes': (_two_sizes, r'several sizes: 12 of 20 x 24, 1 of 40 x 30; choose --data.resize crop\|pad\|scale with'),
     'colour': (_colour, 'gray and colour pictures mixed: 12 gray, 1 in colour'),
     'identical': (_identical, 'all 12 pictures are identical'),
     'twice': (_two_formats, r'1_1\.bmp and 1_1\.png are the same impression'),
