@@ -15,7 +15,7 @@ class ThreatModel:
     """The adversary of one attack, in a privacy engineer's words."""
 
     name: str
-    """Key of the attack in fpray.attacks.ATTACKS or CODEC_ATTACKS."""
+    """Key of the attack in one of the tables of fpray.attacks."""
     infers: str
     """What the adversary wants to know about a person."""
     sees: str
@@ -51,6 +51,11 @@ class Attack:
     - `population_loss`, `population_png`, `population_jpeg`: (Z,) of reference people's pictures
     - `population_reference_loss`: (Z,) optional, of the reference codec on people that it did not see
     - `population_shadow_losses`: (K, Z); `population_out`: (K, Z) bool, shadow k was not trained on that person
+
+    and for extractors:
+
+    - `vectors`: (N, length) the victim's embeddings of the query pictures
+    - `person`: (N,) whose picture each is
     """
 
     threat: ThreatModel

@@ -161,10 +161,9 @@ def _print(picture: np.ndarray) -> _Print:
     y, x = np.meshgrid(np.arange(height, dtype=float), np.arange(width, dtype=float), indexing='ij')
     middle = (y[there].mean(), x[there].mean()) if there.any() else ((height - 1) / 2, (width - 1) / 2)
     radius = np.sqrt(max(there.sum(), 1) / np.pi)
-    rim = np.concatenate([there[0], there[-1], there[:, 0], there[:, -1]])
     # a print that fills the picture shows no background: the gray of its bright valleys stands for it
-    bright = np.quantile(values, 0.9, axis=(1, 2)) if rim.mean() > 0.5 else images.border_median(picture).astype(float)
-    return _Print(values, y - middle[0], x - middle[1], min(float(radius), min(height, width) / 2), bright[:, None, None])
+    empty = np.median(values[:, ~there], axis=1) if there.mean() < 0.95 else np.quantile(values, 0.9, axis=(1, 2))
+    return _Print(values, y - middle[0], x - middle[1], min(float(radius), min(height, width) / 2), empty[:, None, None])
 
 
 def _obliterate(found: _Print, rng: np.random.Generator, level: int) -> np.ndarray:
@@ -179,9 +178,8 @@ def _obliterate(found: _Print, rng: np.random.Generator, level: int) -> np.ndarr
     grain = ndimage.gaussian_filter(rng.standard_normal(patch.shape), 0.8)
     worn = worn + grain / grain.std() * 0.35 * found.values.std(axis=(1, 2), keepdims=True)
     values = found.values + patch * (worn - found.values)
-    ends = rng.uniform(0, 2 * np.pi, (level + 1, 2))
-    for start, stop in ends:  # from rim to rim of the patch
-        a, b = (shift + 1.1 * size * np.array([np.sin(turn), np.cos(turn)]) for turn in (start, stop))
+    for start, bend in zip(rng.uniform(0, 2 * np.pi, level + 1), rng.uniform(-0.8, 0.8, level + 1), strict=True):
+        a, b = (shift + size * np.array([np.sin(turn), np.cos(turn)]) for turn in (start, start + np.pi + bend))
         values = _scarred(values, found, _segment(found, a, b))
     return values
 
@@ -198,7 +196,7 @@ def _rotate_centre(found: _Print, rng: np.random.Generator, level: int) -> np.nd
 
 def _cut_z(found: _Print, rng: np.random.Generator, level: int) -> np.ndarray:
     """Two equal-sided flaps of a Z exchange their places, each turned by 60 degrees; scars along the Z."""
-    side, along = (0.5, 0.75, 1.0)[level] * found.radius, rng.uniform(0, 2 * np.pi)
+    side, along = (0.45, 0.65, 0.85)[level] * found.radius, rng.uniform(0, 2 * np.pi)
     unit = np.array([np.sin(along), np.cos(along)])
     across = np.array([unit[1], -unit[0]])
     tall = side * np.sqrt(3) / 2
@@ -217,7 +215,8 @@ def _translate(found: _Print, rng: np.random.Generator, level: int) -> np.ndarra
     """The finger set down elsewhere: what leaves the picture is lost, what was outside is background."""
     low, high = ((0.04, 0.08), (0.08, 0.15), (0.15, 0.25))[level]
     size, turn = rng.uniform(low, high) * min(found.values.shape[1:]), rng.uniform(0, 2 * np.pi)
-    return _moved(found, found.y + size * np.sin(turn), found.x + size * np.cos(turn))
+    down, right = (round(size * part) for part in (np.sin(turn), np.cos(turn)))  # whole px: no blur
+    return _moved(found, found.y - down, found.x - right)
 
 
 def _crop(found: _Print, rng: np.random.Generator, level: int) -> np.ndarray:
