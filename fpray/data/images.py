@@ -193,8 +193,9 @@ def _scaled(picture: np.ndarray, size: int) -> np.ndarray:
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     rule = Image.Resampling.BOX if side > size else Image.Resampling.BILINEAR
-    return np.stack([np.asarray(Image.fromarray(channel).resize((size, size), rule))
-                     for channel in picture[:, top:top + side, left:left + side]])
+    square = picture[:, top:top + side, left:left + side].astype(np.float32)  # of 8 bits Pillow rounds twice
+    scaled = np.stack([np.asarray(Image.fromarray(channel).resize((size, size), rule)) for channel in square])
+    return np.rint(scaled).clip(0, 255).astype(np.uint8)
 
 
 def alter(pixels: np.ndarray, seeds: int | Sequence[int], kinds: Sequence[str] = KINDS,
