@@ -26,10 +26,15 @@ CODEC_ATTACKS = {
 
 
 def load_attack(name: str) -> Attack:
-    """The attack entered under this name in ATTACKS or CODEC_ATTACKS. Raises UserError for an unknown name."""
-    entries = ATTACKS | CODEC_ATTACKS
+    """The attack entered under this name in one of the tables here. Raises UserError for an unknown name."""
+    entries = ATTACKS | CODEC_ATTACKS | EXTRACTOR_ATTACKS
     if name not in entries:
         raise UserError(f'unknown attack {name!r}', f'choose one of {", ".join(entries)}')
     module, attribute = entries[name].split(':')
     attack: Attack = getattr(import_module(module), attribute)
     return attack
+
+
+EXTRACTOR_ATTACKS = {
+    'compact': 'fpray.attacks.compactness:compact',
+}

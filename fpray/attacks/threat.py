@@ -15,7 +15,7 @@ class ThreatModel:
     """The adversary of one attack, in a privacy engineer's words."""
 
     name: str
-    """Key of the attack in fpray.attacks.ATTACKS or CODEC_ATTACKS."""
+    """Key of the attack in one of the tables of fpray.attacks."""
     infers: str
     """What the adversary wants to know about a person."""
     sees: str
@@ -51,6 +51,11 @@ class Attack:
     - `population_loss`, `population_png`, `population_jpeg`: (Z,) of reference people's pictures
     - `population_reference_loss`: (Z,) optional, of the reference codec on people that it did not see
     - `population_shadow_losses`: (K, Z); `population_out`: (K, Z) bool, shadow k was not trained on that person
+
+    and for extractors:
+
+    - `vectors`: (N, length) the victim's embeddings of the query pictures
+    - `person`: (N,) whose picture each is
     """
 
     threat: ThreatModel
@@ -128,3 +133,15 @@ CODEC_THREATS = (
     _codec('rmia', BOTH, f'{OTHERS} to train several shadow codecs on, and to compare with', f'{RMIA}, offline attack'),
 )
 THREATS = {threat.name: threat for threat in (SHADOW, WHITE_BOX, NEAREST, NEAREST_CALIBRATED, *CODEC_THREATS)}
+
+EMBEDDING_MEMBERSHIP = 'whether pictures of a person were used for training, though not which'
+COMPACT = ThreatModel(
+    name='compact',
+    infers=EMBEDDING_MEMBERSHIP,
+    sees="the extractor's vectors of pictures that the adversary sends in; no weights",
+    holds='two or more pictures of each candidate person, none of them from the training set',
+    box='black',
+    source='Li, Rezaei, Liu 2022, "User-Level Membership Inference Attack against Metric Embedding Learning", '
+           'arXiv:2203.02077; thesis, section 2.2',
+)
+THREATS[COMPACT.name] = COMPACT

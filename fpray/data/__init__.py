@@ -22,6 +22,8 @@ LAYOUTS: dict[str, str] = {
     'fvc': 'fpray.data.layouts:fvc',
     'socofing': 'fpray.data.layouts:socofing',
     'polyu': 'fpray.data.layouts:polyu',
+    'orl': 'fpray.data.layouts:orl',
+    'lfw': 'fpray.data.layouts:lfw',
     'folder': 'fpray.data.layouts:folder',
     'pattern': 'fpray.data.layouts:pattern',
 }

@@ -10,7 +10,7 @@ from fpray.data import LAYOUTS
 from fpray.errors import UserError
 from fpray.errors import whole as _whole
 
-RESIZE = ('none', 'pad', 'crop')
+RESIZE = ('none', 'pad', 'crop', 'scale')
 PATTERN_GROUPS = ('subject', 'finger', 'impression')
 
 
@@ -25,13 +25,15 @@ class DataConfig:
     root: str = ''
     """Folder of pictures; empty: the synthetic stand-in."""
     layout: str = 'folder'
-    """How a path names person, finger and impression: casia-v5, fvc, socofing, polyu, folder or pattern."""
+    """How a path names person, finger and impression: casia-v5, fvc, socofing, polyu, orl, lfw, folder or
+    pattern."""
     pattern: str = ''
     """Layout pattern: regular expression over the relative path, named groups subject, finger, impression."""
     resize: str = 'none'
-    """How pictures come to one size, unscaled: none, pad (with the border's median), crop (the centre)."""
+    """How pictures come to one size: unscaled by none, pad (with the border's median) or crop (the centre), or scale (the
+    largest central square, for faces)."""
     size: int = 64
-    """Side of the square after pad or crop, px (16-4096); side of a synthetic picture, px (48-512)."""
+    """Side of the square after pad, crop or scale, px (16-4096); side of a synthetic picture, px (48-512)."""
     impressions: int = 3
     """Training impressions a finger, drawn at random within each finger."""
     query_impressions: int = 2
@@ -41,8 +43,8 @@ class DataConfig:
     fingers: int = 2
     """Synthetic stand-in: fingers a person (1-10)."""
     ppi: float = 0
-    """Resolution, pixels an inch: minutiae and a matcher need it, near 500; 0: unknown, and the stand-in's finger fills the
-    picture."""
+    """Resolution, pixels an inch: minutiae and a matcher need it, near 500, after --data.resize scale that of the
+    scaled pictures; 0: unknown, and the stand-in's finger fills the picture."""
     members: str = ''
     """An owner's model: folder of the pictures that it was trained on."""
     nonmembers: str = ''

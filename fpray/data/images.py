@@ -156,12 +156,13 @@ def border_median(picture: np.ndarray) -> np.ndarray:
 
 
 def fit(picture: np.ndarray, resize: str, size: int) -> np.ndarray:
-    """Bring a picture (C, H, W) to (C, size, size) without rescaling, so that ridges keep their distance.
+    """Bring a picture (C, H, W) to (C, size, size); all rules but 'scale' let ridges keep their distance.
 
     Args:
         picture: uint8 (C, H, W).
-        resize: 'none' (returned as it is), 'pad' (the whole picture, centred on its border's median) or
-            'crop' (the central square).
+        resize: 'none' (returned as it is), 'pad' (the whole picture, centred on its border's median), 'crop'
+            (the central square) or 'scale' (the largest central square, shrunk by the mean over area or
+            enlarged bilinearly; for faces).
         size: side, px.
 
     Raises:
@@ -170,6 +171,8 @@ def fit(picture: np.ndarray, resize: str, size: int) -> np.ndarray:
     if resize == 'none':
         return picture
     channels, height, width = picture.shape
+    if resize == 'scale':
+        return _scaled(picture, size)
     if resize == 'crop':
         if min(height, width) < size:
             raise UserError(f'a picture of {width} x {height} px is smaller than --data.size {size}',
@@ -183,6 +186,16 @@ def fit(picture: np.ndarray, resize: str, size: int) -> np.ndarray:
     top, left = (size - height) // 2, (size - width) // 2
     padded[:, top:top + height, left:left + width] = picture
     return padded
+
+
+def _scaled(picture: np.ndarray, size: int) -> np.ndarray:
+    _, height, width = picture.shape
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    rule = Image.Resampling.BOX if side > size else Image.Resampling.BILINEAR
+    square = picture[:, top:top + side, left:left + side].astype(np.float32)  # of 8 bits Pillow rounds twice
+    scaled = np.stack([np.asarray(Image.fromarray(channel).resize((size, size), rule)) for channel in square])
+    return np.rint(scaled).clip(0, 255).astype(np.uint8)
 
 
 def alter(pixels: np.ndarray, seeds: int | Sequence[int], kinds: Sequence[str] = KINDS,
@@ -228,7 +241,7 @@ def _alter_one(picture: np.ndarray, rng: np.random.Generator, kinds: Sequence[st
         y, x = y + shift[0] * height, x + shift[1] * width
     if 'elastic' in kinds:
         y, x = y + _smooth(coarse[0], height, width) * height, x + _smooth(coarse[1], height, width) * width
-    values = _sample(picture, y + middle[0], x + middle[1])
+    values = bilinear(picture, y + middle[0], x + middle[1])
     if 'contrast' in kinds:
         mean = values.mean(axis=(1, 2), keepdims=True)
         values = mean + (values - mean) * (1 + gain * strength) + offset * strength
@@ -243,7 +256,7 @@ def _smooth(coarse: np.ndarray, height: int, width: int) -> np.ndarray:
     return weights(height, coarse.shape[0]) @ coarse @ weights(width, coarse.shape[1]).T
 
 
-def _sample(picture: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+def bilinear(picture: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Bilinear values (C, H, W) of a picture at the points (y, x), mirrored at its edges."""
     def folded(at: np.ndarray, side: int) -> np.ndarray:
         at = np.abs(at) % (2 * (side - 1))

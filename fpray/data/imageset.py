@@ -349,12 +349,11 @@ def _check_whole(tally: _Tally, found: Found, config: DataConfig) -> None:
 
 
 def _check_sizes(sizes: Counter[tuple[int, int]], config: DataConfig) -> None:
-    if config.resize == 'none':
-        if len(sizes) > 1:
-            listed = [f'{number:,} of {size_name(size)}' for size, number in sizes.most_common(3)]
-            more = f' and {len(sizes) - 3:,} more sizes' if len(sizes) > 3 else ''
-            raise UserError(f'several sizes: {", ".join(listed)}{more}',
-                            'choose --data.resize crop|pad with --data.size')
+    if config.resize == 'none' and len(sizes) > 1:
+        listed = [f'{number:,} of {size_name(size)}' for size, number in sizes.most_common(3)]
+        more = f' and {len(sizes) - 3:,} more sizes' if len(sizes) > 3 else ''
+        raise UserError(f'several sizes: {", ".join(listed)}{more}', 'choose --data.resize crop|pad|scale with --data.size')
+    if config.resize in ('none', 'scale'):
         return
     crop = config.resize == 'crop'
     sides = {size: min(size) if crop else max(size) for size in sizes}
@@ -462,7 +461,7 @@ def join(sets: dict[str, ImageSet], into: Path | None = None) -> ImageSet:
         if part.pixels.shape[1:] != parts[0].pixels.shape[1:]:
             raise UserError(f'pictures of two sizes: {_shape_name(parts[0])} in {names[0]}, '
                             f'{_shape_name(part)} in {name}',
-                            'choose --data.resize crop|pad with --data.size for both')
+                            'choose --data.resize crop|pad|scale with --data.size for both')
     records = []
     for name, part in sets.items():
         frame = part.records.assign(side=name, altered=part.records.get('altered', False))

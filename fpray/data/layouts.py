@@ -42,6 +42,9 @@ _SOCOFING = re.compile(r'(?P<subject>\d+)__(?P<sex>[MF])_(?P<hand>left|right)_'
 _NUMBERS = re.compile(r'(\d+)_(\d+)')
 _POLYU = re.compile(r'(?P<identity>[A-Za-z]*\d+)_(?P<impression>\d+)')
 
+_ORL = re.compile(r's\d+')
+_LFW = re.compile(r'(?P<subject>.+)_(?P<impression>\d+)')
+
 
 def casia_v5(path: PurePosixPath) -> Place | None:
     """CASIA-FingerprintV5: `<subject>/<L|R>/<subject>_<L|R><finger>_<n>`; 0-3: thumb to ring finger."""
@@ -86,6 +89,21 @@ def polyu(path: PurePosixPath) -> Place | None:
     if match is None:
         return None
     return Place(match['identity'], match['identity'], match['impression'], subject_known=False)
+
+
+def orl(path: PurePosixPath) -> Place | None:
+    """AT&T / ORL faces: `s<person>/<n>`. A person has one face; unlike layout `folder`, it is known whose."""
+    if len(path.parts) < 2 or not _ORL.fullmatch(path.parts[-2]) or not path.stem.isdecimal():
+        return None
+    return Place(path.parts[-2], path.parts[-2], path.stem)
+
+
+def lfw(path: PurePosixPath) -> Place | None:
+    """Labeled Faces in the Wild: `<Name>/<Name>_<n>`. A person has one face."""
+    match = _LFW.fullmatch(path.stem)
+    if match is None or len(path.parts) < 2 or path.parts[-2] != match['subject']:
+        return None  # a file in another person's folder: either name may be the wrong one
+    return Place(match['subject'], match['subject'], match['impression'])
 
 
 def folder(path: PurePosixPath) -> Place | None:

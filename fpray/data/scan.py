@@ -95,7 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog='python -m fpray.data.scan', description=__doc__.split(': ', 1)[1])
     parser.add_argument('folder', help='folder of pictures')
     parser.add_argument('--layout', default='folder',
-                        help='casia-v5, fvc, socofing, polyu, folder (one folder an identity) or pattern')
+                        help='casia-v5, fvc, socofing, polyu, orl, lfw, folder (one folder an identity) or pattern')
     parser.add_argument('--pattern', default='',
                         help='layout pattern: a regular expression over the relative path, with the named '
                              'groups subject, finger and impression')

@@ -1,4 +1,4 @@
-"""The contract that every entry of ATTACKS and CODEC_ATTACKS keeps."""
+"""The contract that every entry of ATTACKS, CODEC_ATTACKS and EXTRACTOR_ATTACKS keeps."""
 
 import subprocess
 import sys
@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from fpray.attacks import ATTACKS, CODEC_ATTACKS, load_attack
+from fpray.attacks import ATTACKS, CODEC_ATTACKS, EXTRACTOR_ATTACKS, load_attack
 from fpray.attacks.threat import Attack, ThreatModel
 from fpray.errors import UserError
 
 MEMBER = np.arange(60) < 30
-EVERY = [*ATTACKS, *CODEC_ATTACKS]
+EVERY = [*ATTACKS, *CODEC_ATTACKS, *EXTRACTOR_ATTACKS]
 
 
 def material() -> dict[str, Any]:
@@ -25,7 +25,7 @@ def material() -> dict[str, Any]:
     copies = np.clip(queries[MEMBER].astype(int) + noise, 0, 255).astype(np.uint8)
     outputs = [MEMBER * 4 + rng.standard_normal(60) for _ in range(3)]
     return {'queries': queries, 'samples': np.concatenate([others[:60], copies]), 'reference': others,
-            'outputs': outputs, 'own_output': outputs[0]} | compressed(rng)
+            'outputs': outputs, 'own_output': outputs[0]} | compressed(rng) | embedded(rng)
 
 
 def compressed(rng: np.random.Generator) -> dict[str, Any]:
@@ -38,6 +38,13 @@ def compressed(rng: np.random.Generator) -> dict[str, Any]:
             'population_loss': 2.6 + others, 'population_png': np.exp(1 + others), 'population_jpeg': np.exp(others),
             'population_shadow_losses': 2.5 + others + rng.normal(0, 0.1, (3, 90)),
             'population_out': rng.random((3, 90)) < 0.7}
+
+
+def embedded(rng: np.random.Generator) -> dict[str, Any]:
+    """What a study lays out for an extractor that remembers: members' pictures lie close together."""
+    person = np.arange(60) // 3
+    spread = np.where(MEMBER, 0.2, 1.0)[:, None]
+    return {'vectors': rng.standard_normal((20, 16))[person] + spread * rng.standard_normal((60, 16)), 'person': person}
 
 
 def run(name: str, given: dict[str, Any]) -> np.ndarray:
@@ -58,7 +65,7 @@ def test_scores_follow_the_pictures_whatever_their_order(name: str) -> None:
     turned = given | {'queries': given['queries'][order], 'own_output': given['own_output'][order],
                       'outputs': [one[order] for one in given['outputs']], 'shadow_losses': given['shadow_losses'][:, order]}
     turned |= {key: given[key][order] for key in ('loss', 'bpp', 'mse', 'bands', 'png', 'jpeg', 'reference_loss',
-                                                  'reference_bands')}
+                                                  'reference_bands', 'vectors', 'person')}
     np.testing.assert_allclose(run(name, turned), run(name, given)[order], atol=1e-5)
 
 
@@ -75,6 +82,12 @@ def test_what_a_codec_attack_needs_is_in_the_vocabulary(name: str) -> None:
     needs = load_attack(name).needs
     assert needs and set(needs) <= set(compressed(np.random.default_rng(0)))
     assert all(f'`{need}`' in str(Attack.__doc__) for need in needs)
+
+
+@pytest.mark.parametrize('name', EXTRACTOR_ATTACKS)
+def test_what_an_extractor_attack_needs_is_in_the_vocabulary(name: str) -> None:
+    needs = load_attack(name).needs
+    assert needs and all(f'`{need}`' in str(Attack.__doc__) for need in needs)
 
 
 def test_an_unknown_attack_is_refused_with_the_choice() -> None:

@@ -234,3 +234,12 @@ def test_contact_sheet_puts_every_picture_in_its_place(tmp_path):
     assert np.array_equal(images.decode(tmp_path / 'sheet.png').transpose(1, 2, 0), marked)
     images.save_png(sheet, tmp_path / 'gray.png')
     assert np.array_equal(images.decode(tmp_path / 'gray.png')[0], sheet)
+
+
+def test_scaling_takes_the_mean_over_area_of_the_central_square():
+    picture = np.random.default_rng(3).integers(0, 256, (3, 64, 40)).astype(np.uint8)
+    blocks = picture[:, 12:52].reshape(3, 20, 2, 20, 2).mean(axis=(2, 4))
+    assert np.abs(images.fit(picture, 'scale', 20) - blocks).max() <= 0.5 + 1e-9
+    assert np.array_equal(images.fit(picture, 'scale', 40), picture[:, 12:52])
+    ramp = np.broadcast_to(np.arange(0, 240, 20, dtype=np.uint8), (1, 12, 12))
+    assert images.fit(ramp, 'scale', 24)[0, 0].tolist() == [0, *range(5, 220, 10), 220], 'linear between two middles'

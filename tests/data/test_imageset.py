@@ -94,7 +94,7 @@ def _two_formats(root):
 FAULTS = {
     'name': (lambda r: (r / '1_1.png').rename(r / 'what.png'), r"'what.png' does not fit layout fvc"),
     'text': (lambda r: _bad(r / '2_2.png'), r'2_2\.png is not a readable picture.*--data.skip-bad'),
-    'sizes': (_two_sizes, r'several sizes: 12 of 20 x 24, 1 of 40 x 30; choose --data.resize crop\|pad with'),
+    'sizes': (_two_sizes, r'several sizes: 12 of 20 x 24, 1 of 40 x 30; choose --data.resize crop\|pad\|scale with'),
     'colour': (_colour, 'gray and colour pictures mixed: 12 gray, 1 in colour'),
     'identical': (_identical, 'all 12 pictures are identical'),
     'twice': (_two_formats, r'1_1\.bmp and 1_1\.png are the same impression'),
@@ -147,6 +147,8 @@ def test_a_resize_rule_takes_several_sizes(folder):
     cropped = imageset.read_folder(folder, DataConfig(root='set', layout='fvc', resize='crop', size=20))
     assert cropped.pixels.shape == (13, 1, 20, 20) and cropped.meta['sizes'] == {'20 x 24': 12, '40 x 30': 1}
     assert np.array_equal(cropped.pixels[0, 0], _picture(1, 1)[2:22])
+    scaled = imageset.read_folder(folder, DataConfig(root='set', layout='fvc', resize='scale', size=40))
+    assert scaled.pixels.shape[1:] == (1, 40, 40), 'smaller and larger pictures alike'
     padded = imageset.read_folder(folder, DataConfig(root='set', layout='fvc', resize='pad', size=40))
     assert padded.pixels.shape == (13, 1, 40, 40)
     assert padded.records['image_id'].equals(cropped.records['image_id']), 'the id precedes resizing'
@@ -338,5 +340,10 @@ def test_fvc_and_neurotechnology():
 def test_faces_in_folders():
     orl = imageset.read_folder(Path(REAL) / 'orl-faces', DataConfig(root=REAL))
     assert orl.pixels.shape == (400, 1, 112, 92) and orl.records['identity'].nunique() == 40
+    small = imageset.read_folder(Path(REAL) / 'orl-faces', DataConfig(root=REAL, layout='orl', resize='scale', size=64))
+    assert small.pixels.shape == (400, 1, 64, 64) and small.meta['subject_known'] and not orl.meta['subject_known']
     lfw = imageset.read_folder(Path(REAL) / 'lfw-10', DataConfig(root=REAL))
     assert lfw.pixels.shape == (100, 3, 250, 250)
+    named = imageset.read_folder(Path(REAL) / 'lfw-10', DataConfig(root=REAL, layout='lfw', resize='scale', size=64))
+    assert named.pixels.shape == (100, 3, 64, 64) and named.records['subject'].nunique() == 10
+    assert named.meta['subject_known']

@@ -33,6 +33,14 @@ FITS = {
         'first_session/12_3.jpg': Place('12', '12', '3', subject_known=False),
         'second_session/12_3.jpg': Place('12', '12', '3', subject_known=False),
     },
+    'orl': {
+        's1/10.pgm': Place('s1', 's1', '10'),
+        'orl-faces/s40/3.png': Place('s40', 's40', '3'),
+    },
+    'lfw': {
+        'Ann_Lee/Ann_Lee_0002.jpg': Place('Ann_Lee', 'Ann_Lee', '0002'),
+        'lfw/Jean-Luc_de_B/Jean-Luc_de_B_0010.jpg': Place('Jean-Luc_de_B', 'Jean-Luc_de_B', '0010'),
+    },
     'folder': {
         's1/1.pgm': Place('s1', 's1', '1', subject_known=False),
         'ann/left_index/b.png': Place('ann', 'ann/left_index', 'b'),
@@ -49,6 +57,8 @@ MISFITS = {
     'socofing': ['1__M_Left_index.BMP', '1_M_Left_index_finger.BMP', '1__M_Left_index_finger_XX.BMP',
                  '1__M_Left_toe_finger.BMP'],
     'polyu': ['first_session/p1.jpg', 'first_session/1_1_1.jpg'],
+    'orl': ['1.pgm', 'person1/1.pgm', 's1/one.pgm', 's/1.pgm'],
+    'lfw': ['Ann_Lee_0002.jpg', 'Ann_Lee/Bob_Lee_0002.jpg', 'Ann_Lee/Ann_Lee.jpg'],
     'folder': ['1.png'],
     'pattern': ['12_1.png', 'x012_10_1.png', '012_10_1a.png', '.png'],
 }
