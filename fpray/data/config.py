@@ -128,3 +128,32 @@ class SplitConfig:
         _whole('--split.nonmembers', self.nonmembers, 1)
         for name in ('scoring', 'placebo', 'rehearsal', 'reference'):
             _whole(f'--split.{name}', getattr(self, name), 0)
+
+
+GROUPS = ('public', 'adapt', 'attacker', 'judge', 'threshold', 'victims')
+
+
+@dataclass(frozen=True)
+class GroupsConfig:
+    """How many people each group of an embedding's study holds, flags `--groups.*`; groups share nobody.
+
+    Raises:
+        UserError: a size below its least.
+    """
+
+    public: int
+    """People that the public networks were trained on, before anybody adapts one; 0: these come trained."""
+    adapt: int
+    """People on whose pictures the owner adapts the target; 0: it is never adapted."""
+    attacker: int
+    """The attacker's people, on whom its classifiers and reconstructors learn."""
+    judge: int
+    """People that the judge, a network that the attacker never sees, is trained on; 0: it comes trained."""
+    threshold: int
+    """People on whom thresholds and confidences are set; nobody trains on them and nobody is judged among them."""
+    victims: int
+    """People whose vectors are stolen."""
+
+    def __post_init__(self) -> None:
+        for name, low in (('public', 0), ('adapt', 0), ('attacker', 2), ('judge', 0), ('threshold', 2), ('victims', 2)):
+            _whole(f'--groups.{name}', getattr(self, name), low)

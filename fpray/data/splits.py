@@ -195,7 +195,7 @@ def check_disjoint(split: Split, records: pd.DataFrame) -> None:
     assert all(owners[i] == subject for subject, each in split.fingers.items() for i in each), 'stray'
 
 
-def _generator(seed: int, *what: str) -> np.random.Generator:
+def generator(seed: int, *what: str) -> np.random.Generator:
     """A generator for one purpose, so that no draw hangs on how many others there are."""
     return np.random.default_rng([seed, *hashlib.sha256('\0'.join(what).encode()).digest()[:8]])
 
@@ -212,7 +212,7 @@ def _subjects(records: pd.DataFrame, drawn: _Drawn, where: np.ndarray) -> list[s
 
 
 def _shuffled(subjects: list[str], seed: int, purpose: str) -> list[str]:
-    return [subjects[n] for n in _generator(seed, purpose).permutation(len(subjects))]
+    return [subjects[n] for n in generator(seed, purpose).permutation(len(subjects))]
 
 
 def _smaller(people: int, split: SplitConfig) -> str:
@@ -232,16 +232,16 @@ def _draw_pictures(records: pd.DataFrame, data: DataConfig, seed: int, home: np.
     Membership that was given leaves no unseen impressions: a member's other pictures were trained on as well.
     """
     k, asked = data.impressions, data.query_impressions
-    several, again, altered = _kinds(records)
+    several, again, altered = picture_kinds(records)
     fit = ~several & ~again
-    real = _by_identity(records, fit & ~altered)
+    real = by_identity(records, fit & ~altered)
     usable = {identity: rows for identity, rows in real.items() if len(rows) >= k}
     at_home = set(records['identity'][home])
     if not any(identity in at_home for identity in usable):
         most = max((len(rows) for identity, rows in real.items() if identity in at_home), default=0)
         raise UserError(f'no finger has {k} different impressions (--data.impressions); the most is {most}',
                         f'use --data.impressions {most}' if most else 'give a set with other pictures')
-    drawn = {i: [rows[n] for n in _generator(seed, 'impressions', i).permutation(len(rows))]
+    drawn = {i: [rows[n] for n in generator(seed, 'impressions', i).permutation(len(rows))]
              for i, rows in usable.items()}
     spare = {i: rows[k:] for i, rows in drawn.items()}
     u = _most_pictures([len(rows) for i, rows in spare.items() if i in at_home], 0 if given else asked)
@@ -258,7 +258,7 @@ def _draw_pictures(records: pd.DataFrame, data: DataConfig, seed: int, home: np.
                   records['identity'].nunique() - len(usable))
 
 
-def _kinds(records: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def picture_kinds(records: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Masks: pixels under several identities, pixels that the identity has already, altered pictures."""
     several = records['image_id'].isin(duplicates(records)).to_numpy()
     again = records.duplicated(['identity', 'image_id']).to_numpy() & ~several
@@ -274,14 +274,14 @@ def unseen_available(records: pd.DataFrame, data: DataConfig) -> int:
     0: the IIA contrast needs altered versions (`imageset.with_altered`, before the split), and there is no
     memorisation contrast.
     """
-    several, again, altered = _kinds(records)
-    real = _by_identity(records, ~several & ~again & ~altered & ~_on_side(records, 'reference'))
+    several, again, altered = picture_kinds(records)
+    real = by_identity(records, ~several & ~again & ~altered & ~_on_side(records, 'reference'))
     k = data.impressions
     spare = [len(rows) - k for rows in real.values() if len(rows) >= k]
     return _most_pictures(spare, data.query_impressions)
 
 
-def _by_identity(records: pd.DataFrame, where: np.ndarray) -> dict[str, list[int]]:
+def by_identity(records: pd.DataFrame, where: np.ndarray) -> dict[str, list[int]]:
     """Identity -> its rows where the mask holds, by content: the order of files on a disk must not matter."""
     rows = np.flatnonzero(where)
     rows = rows[np.argsort(records['image_id'].to_numpy(dtype=str)[rows], kind='stable')]
@@ -313,7 +313,7 @@ def _altered_rows(records: pd.DataFrame, where: np.ndarray, usable: dict[str, li
     """
     names = records['impression'].to_numpy()
     table = {identity: {names[row]: row for row in rows}
-             for identity, rows in _by_identity(records, where).items() if identity in usable}
+             for identity, rows in by_identity(records, where).items() if identity in usable}
     held = pd.Series([name for i, kinds in table.items() if i in at_home for name in kinds]).value_counts()
     first = sorted(held.index, key=lambda name: (-held[name], name))[:asked]
 

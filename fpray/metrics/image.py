@@ -12,12 +12,14 @@ from pytorch_msssim import ms_ssim as _ms_ssim
 from pytorch_msssim import ssim as _ssim
 from scipy.interpolate import PchipInterpolator
 
-from fpray.metrics.people import Array
+from fpray.metrics.people import BOOTSTRAPS, Array, finite, people_of, percentiles, resampled
+from fpray.metrics.rate import Rate
 
 PEAK = 255.0
 WINDOW = 11  # px, side of SSIM's Gaussian window
 MS_SSIM_SIDE = 16 * (WINDOW - 1) + 1  # px: after four halvings the window must still fit
 _BLOCK = 16  # pictures at a time: bounds the memory
+_DRAWS = 128  # draws at a time, for the same reason
 
 
 def mse(a: npt.ArrayLike, b: npt.ArrayLike) -> Array:
@@ -58,6 +60,61 @@ def ms_ssim(a: npt.ArrayLike, b: npt.ArrayLike) -> Array | None:
     """
     x, y = _pair(a, b)
     return _blockwise(_ms_ssim, x, y) if min(x.shape[2:]) >= MS_SSIM_SIDE else None
+
+
+def dssim(a: npt.ArrayLike, b: npt.ArrayLike) -> Array | None:
+    """Structural dissimilarity (1 - SSIM) / 2, (N,), in [0, 1]: 0 for equal pictures, 0.5 for unrelated ones.
+
+    None where a side is under 11 px. Tangari et al. (2023) print values above 1, which no such formula gives: theirs
+    cannot be compared with these.
+    """
+    alike = ssim(a, b)
+    return None if alike is None else (1 - alike) / 2
+
+
+def cdf(values: npt.ArrayLike) -> tuple[Array, Array]:
+    """Empirical distribution: the distinct values, rising, and the share of values at or below each.
+
+    Raises:
+        ValueError: no values, or one that is not finite.
+    """
+    v = finite(values, 'values')
+    if not v.size:
+        raise ValueError('a distribution needs values')
+    x, counts = np.unique(v, return_counts=True)
+    return x, np.cumsum(counts) / v.size
+
+
+def mean_rate(values: npt.ArrayLike, person: npt.ArrayLike, seed: int, draws: int = BOOTSTRAPS) -> Rate:
+    """Mean of one number a picture, (n,), with a bootstrap over the people (n,) behind the pictures."""
+    return _by_people(finite(values, 'values'), person, seed, draws, _mean)
+
+
+def median_rate(values: npt.ArrayLike, person: npt.ArrayLike, seed: int, draws: int = BOOTSTRAPS) -> Rate:
+    """Median of one number a picture, (n,), with a bootstrap over the people (n,) behind the pictures."""
+    return _by_people(finite(values, 'values'), person, seed, draws, _median)
+
+
+def _by_people(
+    values: Array, person: npt.ArrayLike, seed: int, draws: int, statistic: Callable[[Array, Array], Array]
+) -> Rate:
+    code, k = people_of(person, len(values))
+    order = np.argsort(values, kind='stable')
+    weight = resampled(np.zeros(k), draws, seed)
+    drawn = np.concatenate([statistic(values[order], weight[i : i + _DRAWS][:, code[order]])
+                            for i in range(0, len(weight), _DRAWS)])
+    return Rate(float(drawn[0]), percentiles(drawn[1:], float(drawn[0]), k), None, len(values), k)
+
+
+def _mean(values: Array, weight: Array) -> Array:
+    return weight @ values / weight.sum(axis=1)
+
+
+def _median(values: Array, weight: Array) -> Array:
+    """(draws,) the middle of rising values (n,) that count as often as whole weights (draws, n) say."""
+    total = np.cumsum(weight, axis=1)
+    half = total[:, -1:] / 2
+    return (values[(total < half).sum(axis=1)] + values[(total <= half).sum(axis=1)]) / 2
 
 
 def bd_rate(

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
-from scipy.special import expit, logit
 
 from fpray.metrics import people
-from fpray.metrics.people import Array, Sample, sample
+from fpray.metrics.people import BOOTSTRAPS, Array, Sample, sample
 from fpray.metrics.rate import Interval, Rate
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 # The column that is the positive side of each contrast: what an attack is to tell in it.
 LABELS = {'mia': 'is_member', 'iia': 'is_member_subject', 'memorisation': 'is_member'}
-BOOTSTRAPS = 1_000
 VICTIMS = 3  # that words about more than one model file need
 RESOLVABLE = 5  # false positives, and people behind them, that an FPR needs
 _CHUNK = 128  # draws at a time: 4,000 scores stay in the processor's cache
@@ -203,17 +201,7 @@ def _covariance(data: Sample, a: Array, b: Array) -> tuple[float, float, float]:
 
 
 def _auc_interval(data: Sample, area: float, residual: Array, level: float) -> Interval:
-    k0, k1 = data.people
-    edge = float(((1 - level) / 2) ** (1 / min(k0, k1)))
-    if area >= 1:
-        return edge, 1.0
-    if area <= 0:
-        return 0.0, 1 - edge
-    width = _half_width(data, residual, level)
-    if width is None:
-        return None, None
-    half = width / (area * (1 - area))
-    return float(expit(logit(area) - half)), float(expit(logit(area) + half))
+    return people.logit_interval(area, _half_width(data, residual, level), min(data.people), level)
 
 
 def _half_width(data: Sample, residual: Array, level: float) -> float | None:
@@ -507,14 +495,5 @@ def _interpolate(x: npt.NDArray[np.float32], y: npt.NDArray[np.float32], limit: 
 
 
 def _percentiles(drawn: Array, estimate: float, data: Sample, edge_people: float = 0) -> Interval:
-    """95 % bootstrap interval around `estimate`: percentiles, expanded for few people (Hesterberg 2015).
-
-    Percentiles as in `people.percentiles`, of the smaller side's people. At 0 or 1, where no draw varies, the bound
-    is the exact one of `edge_people`, if given.
-    """
-    low, high = people.percentiles(drawn, estimate, min(data.people))
-    if low is not None and high is not None and edge_people >= 1:
-        edge = 0.025 ** (1 / edge_people)
-        low = min(low, edge) if estimate >= 1 else low
-        high = max(high, 1 - edge) if estimate <= 0 else high
-    return low, high
+    """The percentiles of the smaller side's people; at 0 or 1 the exact bound of `edge_people`, if given."""
+    return people.percentiles(drawn, estimate, min(data.people), edge_people)

@@ -5,15 +5,17 @@ fingers rejects far too many true nulls; here whole people are resampled, and wh
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
+from scipy.special import expit, logit
 
 from fpray.metrics.rate import Interval, Rate
 
 Array = npt.NDArray[np.float64]
+BOOTSTRAPS = 1_000
 PERMUTATIONS = 4_999  # the smallest p is 1 in 5,000: below 0.01 after Holm over some fifty entries
 _SAME = 1e-12  # statistics closer than this are the same value: rounding must not decide a p-value
 
@@ -149,17 +151,116 @@ def tail(observed: float, permuted: Array) -> float:
     return float((1 + (permuted >= observed - _SAME).sum()) / (1 + len(permuted)))
 
 
-def percentiles(drawn: Array, estimate: float, people: int) -> Interval:
+def percentiles(drawn: Array, estimate: float, people: int, edge_people: float = 0) -> Interval:
     """95 % bootstrap interval that holds `estimate`: percentiles, expanded for few people (Hesterberg 2015).
 
     With k people the tails are the normal's beyond sqrt(k / (k - 1)) t[k - 1]: plain percentiles are too narrow, at
-    10 people a side they left out a true 0.5 in 9.5 % of audits.
+    10 people a side they left out a true 0.5 in 9.5 % of audits. A rate of exactly 0 or 1 varies in no draw: its
+    bound is then the exact one of `edge_people`, if given.
     """
     if people < 2 or not len(drawn):
         return None, None
     tail_ = stats.norm.sf(np.sqrt(people / (people - 1)) * stats.t.ppf(0.975, people - 1))
     low, high = (float(q) for q in np.quantile(drawn, (tail_, 1 - tail_)))
-    return min(low, estimate), max(high, estimate)
+    low, high = min(low, estimate), max(high, estimate)
+    if edge_people >= 1:
+        edge = 0.025 ** (1 / edge_people)
+        low = min(low, edge) if estimate >= 1 else low
+        high = max(high, 1 - edge) if estimate <= 0 else high
+    return low, high
+
+
+def logit_interval(area: float, half: float | None, people: float, level: float = 0.95) -> Interval:
+    """Interval of an area under a curve on the logit scale, which keeps it within [0, 1].
+
+    Args:
+        area: in [0, 1].
+        half: half the width on the area's own scale (a t quantile times the standard error); None: unknown.
+        people: at exactly 1 the lower bound is ((1 - level) / 2)^(1 / people), at 0 the upper one its mirror.
+    """
+    edge = float(((1 - level) / 2) ** (1 / people))
+    if area >= 1:
+        return edge, 1.0
+    if area <= 0:
+        return 0.0, 1 - edge
+    if half is None:
+        return None, None
+    width = half / (area * (1 - area))
+    return float(expit(logit(area) - width)), float(expit(logit(area) + width))
+
+
+def joined(a: Rate, b: Rate) -> tuple[float, float] | None:
+    """Distances of the bounds of a - b from it, out of the two rates' own intervals (MOVER; Zou & Donner 2008).
+
+    For a rate of exactly 0 or 1, which shows no variance of its own and is as uncorrelated as a constant.
+    """
+    if a.estimate is None or b.estimate is None or None in (*a.interval, *b.interval):
+        return None
+    low = np.hypot(a.estimate - a.lower, b.upper - b.estimate)
+    return float(low), float(np.hypot(a.upper - a.estimate, b.estimate - b.lower))
+
+
+# Means over people, of values that know no side ----------------------------------------------------------------
+
+
+def resampled(strata: npt.ArrayLike, draws: int, seed: int) -> Array:
+    """How often each person counts, (1 + draws, people): once each in the first row, then bootstraps.
+
+    Args:
+        strata: (people,) the group that each person is resampled within.
+    """
+    groups, rng = np.asarray(strata), np.random.default_rng(seed)
+    weights = np.ones((1 + draws, len(groups)))
+    for group in np.unique(groups):
+        size = int((groups == group).sum())
+        weights[1:, groups == group] = rng.multinomial(size, np.full(size, 1 / size), draws)
+    return weights
+
+
+def people_of(person: npt.ArrayLike, rows: int) -> tuple[npt.NDArray[np.int64], int]:
+    """(n,) index into the sorted distinct people, and their number.
+
+    Raises:
+        ValueError: not one person a row, or no rows.
+    """
+    names, code = np.unique(np.asarray(person).astype(str), return_inverse=True)
+    if code.shape != (rows,) or not rows:
+        raise ValueError(f'one person a row is needed: {code.shape} for {rows} rows')
+    return code, len(names)
+
+
+def finite(values: npt.ArrayLike, what: str) -> Array:
+    """The values as float64.
+
+    Raises:
+        ValueError: one is not finite.
+    """
+    array = np.asarray(values, np.float64)
+    if not np.isfinite(array).all():
+        raise ValueError(f'{(~np.isfinite(array)).sum()} {what} are not finite')
+    return array
+
+
+def proportion(
+    right: npt.ArrayLike, person: npt.ArrayLike, seed: int, chance: float | None = None, draws: int = BOOTSTRAPS
+) -> Rate:
+    """Mean of values in [0, 1], one a picture, with a bootstrap over people; at 0 and 1 the exact bound of the people.
+
+    Args:
+        right: (n,) bool, or the share that is right where ties count their expectation.
+        person: (n,) whose picture each is.
+
+    Raises:
+        ValueError: a value outside [0, 1] or not finite, not one person a row, no rows.
+    """
+    values = finite(right, 'values')
+    code, k = people_of(person, len(values))
+    if values.min() < 0 or values.max() > 1:
+        raise ValueError('a proportion is of values from 0 to 1')
+    weights = resampled(np.zeros(k), draws, seed)
+    drawn = (weights @ np.bincount(code, values, k)) / (weights @ np.bincount(code, minlength=k))
+    estimate = float(values.mean())
+    return Rate(estimate, percentiles(drawn[1:], estimate, k, k), chance, len(values), k)
 
 
 # Tests ------------------------------------------------------------------------------------------------------
@@ -242,10 +343,14 @@ def permuted_null(
     """
     data = sample(score, label, person)
     auc = permuted_auc(data, permuted_sides(data, permutation_keys(len(data.names), draws, seed)))
-    low, high = np.quantile(auc, (0.025, 0.975))
+    return null_range(auc, len(data.score), len(data.names))
+
+
+def null_range(permuted: Array, n: int, k: int) -> Rate:
+    """Mean of areas under permutations (draws,) of k people with n pictures, their 95 % range as interval."""
+    low, high = np.quantile(permuted, (0.025, 0.975))
     note = '95 % range over permutations of people'
-    n, k = len(data.score), len(data.names)
-    return Rate(float(auc.mean()), (float(low), float(high)), 0.5, n, k, note=note)
+    return Rate(float(permuted.mean()), (float(low), float(high)), 0.5, n, k, note=note)
 
 
 def smallest_detectable(
@@ -278,18 +383,34 @@ def smallest_detectable(
     data = sample(score, label, person)
     sides = permuted_sides(data, permutation_keys(len(data.names), draws, seed))
     df = len(data.names) - (1 if data.both.all() else 2)
-    n, note = len(data.score), f'for this attack; power {power:g}, two-sided level {alpha:g}'
+    other = None if placebo is None else permuted_auc(sample(placebo, label, person), sides)
+    found = detectable(permuted_auc(data, sides), df, power, alpha, other)
+    return replace(found, n=len(data.score), n_people=len(data.names))
+
+
+def detectable(
+    permuted: Array, df: int, power: float = 0.8, alpha: float = 0.05, placebo: Array | None = None
+) -> Rate:
+    """The arithmetic of `smallest_detectable`, for any area whose chance is 0.5.
+
+    Args:
+        permuted: (draws,) the area under permutations.
+        df: the people's degrees of freedom.
+        placebo: (draws,) the placebo's area under the same permutations.
+
+    Returns:
+        Rate whose counts, `n` and `n_people`, are left at 0 for the caller.
+    """
     if df < 1:
-        return Rate(None, (None, None), 0.5, n, len(data.names), note='too few people')
+        return Rate(None, (None, None), 0.5, 0, 0, note='too few people')
     critical, reserve = stats.t.ppf((1 - alpha / 2, power), df)
-    auc = permuted_auc(data, sides)
-    shift = (critical + reserve) * auc.std()
+    shift = (critical + reserve) * permuted.std()
+    note = f'for this attack; power {power:g}, two-sided level {alpha:g}'
     if placebo is not None:
-        other = permuted_auc(sample(placebo, label, person), sides)
         stretch = reserve / stats.norm.ppf(power)  # widens the permutations' quantile as t does the normal's
-        needed = [critical * x.std() - stretch * (x - x.mean()) for x in (auc, auc - other)]
+        needed = [critical * x.std() - stretch * (x - x.mean()) for x in (permuted, permuted - placebo)]
         shift = max(shift, float(np.quantile(np.maximum(*needed), power)))
         note += '; attack and attack minus placebo'
     if 0.5 + shift >= 1:
-        return Rate(None, (None, None), 0.5, n, len(data.names), note='not even a perfect attack would show')
-    return Rate(float(0.5 + shift), (None, None), 0.5, n, len(data.names), note=note)
+        return Rate(None, (None, None), 0.5, 0, 0, note='not even a perfect attack would show')
+    return Rate(float(0.5 + shift), (None, None), 0.5, 0, 0, note=note)

@@ -18,11 +18,12 @@ from fpray.errors import UserError
 from fpray.models.config import codec_parameters
 from fpray.store import Store
 from fpray.studies.codec import plan, targets
-from fpray.studies.codec_config import CodecAuditConfig, desk
+from fpray.studies.codec_config import PRIMARY, CodecAuditConfig, desk
 from fpray.studies.codec_steps import OWN_SIDES, answered
 from fpray.studies.config import Settings
 from fpray.studies.plan import Plan
 from fpray.studies.run import Outcome, Study, check_call, run
+from fpray.studies.shown import asked, people_lines, sheets_of_people
 
 BLOCK = 256  # pictures that a callable is asked about at a time
 
@@ -39,7 +40,7 @@ def networks(config: CodecAuditConfig) -> list[str]:
 def sheets(laid: Plan, store: Store, folder: Path, people_too: bool) -> dict[str, Path]:
     """The same pictures at each lambda, which are people's, and what the chosen twin makes."""
     stages = {stage.name: stage for stage in laid.stages}
-    found: dict[str, Path] = {}
+    found = sheets_of_people(laid, store, folder, PRIMARY) if people_too else {}
     if people_too:
         found |= {f'rd/{path.stem}': path for path in sorted(store.folder(stages['rate-distortion']).glob('rd-*.png'))}
     if 'choice/0' in stages:
@@ -49,7 +50,7 @@ def sheets(laid: Plan, store: Store, folder: Path, people_too: bool) -> dict[str
 
 CODEC = Study(
     'codec', 'What does this learned codec give away about the people it was trained on?', 'jobs/codec_audit.py',
-    ('decompressed', 'compressed'), plan, networks, lambda config: {}, lambda laid, store: {}, sheets)
+    ('victim.decompressed', 'victim.compressed'), plan, people_lines, networks, asked, lambda laid, store: {}, sheets)
 
 
 def audit_codec(compress: Callable[[Any], Any], members: str, nonmembers: str, *, lmbda: float, store: str = 'runs',

@@ -353,16 +353,16 @@ def paper() -> AuditConfig:
 PRESETS = {'smoke': smoke, 'desk': desk, 'paper': paper}
 
 
-def paths_of(config: Any, victim: tuple[str, ...]) -> dict[str, str]:
-    """Flag -> folder or address, of all that a study's configuration names; `victim` lists the victim's own."""
-    return {**{f'--data.{name}': getattr(config.data, name) for name in PEOPLES},
-            **{f'--victim.{name}': getattr(config.victim, name) for name in victim}}
+def paths_of(config: Any, others: tuple[str, ...]) -> dict[str, str]:
+    """Flag -> folder or address, of all that a study's configuration names; `others` are fields such as 'victim.samples'."""
+    names = [*(f'data.{name}' for name in PEOPLES), *others]
+    return {f'--{name}': getattr(getattr(config, name.split('.')[0]), name.split('.')[1]) for name in names}
 
 
-def with_absolute_paths(config: Any, victim: tuple[str, ...]) -> Any:
+def with_absolute_paths(config: Any, others: tuple[str, ...]) -> Any:
     """The configuration with its folders as absolute paths, so that it means the same on every machine and next time."""
-    full = {flag: os.path.abspath(path) if path and '://' not in path else path
-            for flag, path in paths_of(config, victim).items()}
-    parts = {part: {flag.split('.')[1]: path for flag, path in full.items() if flag.startswith(f'--{part}.')}
-             for part in ('data', 'victim')}
-    return replace(config, data=replace(config.data, **parts['data']), victim=replace(config.victim, **parts['victim']))
+    for flag, path in paths_of(config, others).items():
+        part, name = flag.removeprefix('--').split('.')
+        full = os.path.abspath(path) if path and '://' not in path else path
+        config = replace(config, **{part: replace(getattr(config, part), **{name: full})})
+    return config

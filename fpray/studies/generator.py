@@ -19,7 +19,8 @@ from fpray.store import Store
 from fpray.studies.audit import plan
 from fpray.studies.config import AuditConfig, Settings, desk, for_pictures
 from fpray.studies.plan import Plan
-from fpray.studies.run import SHEET, Outcome, Study, check_call, memory_words, run
+from fpray.studies.run import Outcome, Study, check_call, memory_words, run
+from fpray.studies.shown import SHEET, asked, people_lines, sheets_of_people
 
 
 def networks(config: AuditConfig) -> list[str]:
@@ -49,9 +50,9 @@ def throughput(laid: Plan, store: Store) -> dict[str, Any]:
 
 
 def sheets(laid: Plan, store: Store, folder: Path, people_too: bool) -> dict[str, Path]:
-    """What victims and shadows make; nobody is in these."""
+    """What victims and shadows make, in which nobody is; and people's pictures where they may be shown."""
     stages = {stage.name: stage for stage in laid.stages}
-    found = {}
+    found = sheets_of_people(laid, store, folder, 'shadow') if people_too else {}
     for name, stage in stages.items():
         grid = store.folder(stage) / 'grid.png'
         if name.split('/')[0] in ('victim', 'shadow') and grid.exists():
@@ -65,7 +66,8 @@ def sheets(laid: Plan, store: Store, folder: Path, people_too: bool) -> dict[str
 
 GENERATOR = Study(
     'mia', 'What does this fingerprint generator give away about the people it was trained on?', 'jobs/mia_sweep.py',
-    ('samples',), plan, networks, lambda config: {'draws': config.victim.draws}, throughput, sheets)
+    ('victim.samples',), plan, people_lines, networks,
+    lambda config: {'draws': config.victim.draws, **asked(config)}, throughput, sheets)
 
 
 def audit_generator(sample: Callable[[int, int], Any], members: str, nonmembers: str, *, store: str = 'runs',

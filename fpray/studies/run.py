@@ -16,27 +16,19 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fpray import __version__
 from fpray.data.config import DataConfig
-from fpray.data.images import contact_sheet, save_png
-from fpray.data.imageset import ImageSet
-from fpray.data.splits import training_rows
 from fpray.distributed.cluster import connect, cpus, in_job, require_absolute
 from fpray.distributed.plan import describe, run_plan
 from fpray.errors import UserError
-from fpray.metrics.membership import LABELS
 from fpray.reports.html import render, write_figures
 from fpray.reports.results import write_results
 from fpray.store import Event, Store
 from fpray.studies.config import ReportSettings, Settings, paths_of, with_absolute_paths
 from fpray.studies.plan import Plan
-from fpray.studies.steps import foreseen, queries
 from fpray.tracking import Tracker
 
 MOST_ACTORS = 8
-SHEET = 24  # highest-scored queries that are shown
 
 
 @dataclass(frozen=True)
@@ -49,10 +41,12 @@ class Study:
     """The question, on top of the report."""
     script: str
     """The job that runs it, for "how to rerun"."""
-    victim_paths: tuple[str, ...]
-    """Fields of the configuration's `victim` that name folders or files."""
+    paths: tuple[str, ...]
+    """Fields of the configuration that name folders or files beside those of the people, e.g. 'victim.samples'."""
     plan: Callable[[Any, str | None], Plan]
     """Lays a configuration out; see `fpray.studies.audit.plan`."""
+    people: Callable[[Plan], list[str]]
+    """Lines of a dry run about who is in which group, and what is asked."""
     networks: Callable[[Any], list[str]]
     """Lines of a dry run about parameters and memory."""
     settings: Callable[[Any], dict[str, Any]]
@@ -81,12 +75,12 @@ def prepare(study: Study, config: Any, settings: Settings) -> tuple[Plan, Settin
     Raises:
         UserError: a relative path inside a submitted job, a missing folder, an impossible configuration.
     """
-    for flag, path in {**paths_of(config, study.victim_paths), '--store': settings.store}.items():
+    for flag, path in {**paths_of(config, study.paths), '--store': settings.store}.items():
         require_absolute(path, flag)
     store = settings.store or (str(Path.home() / 'fpray-runs') if in_job() else 'runs')
     settings = replace(settings, store=store if '://' in store else os.path.abspath(store))
     cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'fpray' / 'fingerprints'
-    return study.plan(with_absolute_paths(config, study.victim_paths), str(cache)), settings
+    return study.plan(with_absolute_paths(config, study.paths), str(cache)), settings
 
 
 def dry_run(study: Study, laid: Plan, settings: Settings) -> str:
@@ -99,40 +93,8 @@ def dry_run(study: Study, laid: Plan, settings: Settings) -> str:
     stages = [f'  {"done" if row["done"] else "to do":5}  {row["key"]}  {row["name"]}' for row in rows]
     return '\n'.join([
         'configuration', json.dumps(asdict(config), indent=1), '', f'seed {laid.seed}, store {settings.store}', '',
-        f'stages ({sum(row["done"] for row in rows)} of {len(rows)} done)', *stages, '', *_people_lines(laid), '',
+        f'stages ({sum(row["done"] for row in rows)} of {len(rows)} done)', *stages, '', *study.people(laid), '',
         'networks', *study.networks(config)])
-
-
-def _people_lines(laid: Plan) -> list[str]:
-    """Who is in which group and what is asked about, from names alone."""
-    config = laid.config
-    records, split = foreseen(config, laid.folders, laid.seed)
-    made, originals = not laid.folders, records[~records['altered']]
-    lines = ['people a group' + ('' if made else ', by names alone: copies and unreadable files are known after reading'),
-             f'  {"to draw" if made else "the folders hold"}: {len(originals):,} pictures, '
-             f'{originals["subject"].nunique():,} people, {originals["identity"].nunique():,} fingers'
-             + (f', {config.data.size} x {config.data.size} px' if made else '')]
-    for group, people in split.people.items():
-        source = ' (other people)' if group in split.borrowed else ''
-        lines.append(f'  {group}: {len(people):,} people, {len(training_rows(split, group)):,} pictures{source}')
-        if group in split.missing:
-            lines[-1] = f'  {group}: from {"other people, too few" if config.data.reference else "the stand-in"}'
-    lines += ['', 'training pictures and query sets, trained or known people against the others']
-    for size in [None] if config.owner else config.split.sizes:
-        who = f'{size or len(split.people["members"]):,} people'
-        asked = queries(split, records, 'members', 'nonmembers', size, config.asked(size or 0))
-        lines.append(f'  {who}: {len(training_rows(split, "members", size)):,} pictures to train on; '
-                     + '; '.join(_sides(contrast, asked[asked['contrast'] == contrast])
-                                 for contrast in asked['contrast'].unique()))
-    return lines
-
-
-def _sides(contrast: str, asked: Any) -> str:
-    """'mia 72 pictures of 12 people against 288 of 48'."""
-    label = asked[LABELS[contrast]].to_numpy(bool)
-    inside, outside = (asked[side] for side in (label, ~label))
-    return (f'{contrast} {len(inside):,} pictures of {inside["subject"].nunique():,} people against '
-            f'{len(outside):,} of {outside["subject"].nunique():,}')
 
 
 def memory_words(size: int, image: tuple[int, int]) -> str:
@@ -179,8 +141,7 @@ def stage_settings(study: Study, laid: Plan, settings: Settings) -> dict[str, An
     """What the stages are told beside their configuration."""
     actors = settings.actors or min(MOST_ACTORS, cpus())
     return {'folders': laid.folders, 'actors': actors, 'checkpoint_seconds': settings.checkpoint_seconds,
-            'cpus': settings.cpus, 'query': None if laid.config.owner else laid.config.query,
-            **study.settings(laid.config)}
+            'cpus': settings.cpus, **study.settings(laid.config)}
 
 
 def check_call(store: str, data: Mapping[str, Any]) -> None:
@@ -235,41 +196,17 @@ def write_report(study: Study, laid: Plan, store: Store, folder: Path, report: R
                         'device': manifest['device'], 'platform': platform.platform(), 'cpus': os.cpu_count(),
                         **study.environment(laid, store)},
     }, folder / 'results.json')
-    images = report_images(study, laid, store, folder / 'images', results['primary']['attack'],
-                           report.show_images or results['data']['synthetic'])
+    images = report_images(study, laid, store, folder / 'images', report.show_images or results['data']['synthetic'])
     (folder / 'report.html').write_text(render(results, images, report.show_images), encoding='utf-8')
     write_figures(results, folder / 'figures')
     return results
 
 
-def report_images(study: Study, laid: Plan, store: Store, folder: Path, attack: str,
-                  people_too: bool) -> dict[str, Path]:
+def report_images(study: Study, laid: Plan, store: Store, folder: Path, people_too: bool) -> dict[str, Path]:
     """Contact sheets by the report's keys; those that show people only where asked for, or where nobody is real."""
     shutil.rmtree(folder, ignore_errors=True)  # pictures of people that an earlier run was asked for do not stay
     folder.mkdir(parents=True)
-    found = study.sheets(laid, store, folder, people_too)
-    return {**found, **_sheets_of_people(laid, store, folder, attack)} if people_too else found
-
-
-def _sheets_of_people(laid: Plan, store: Store, folder: Path, attack: str) -> dict[str, Path]:
-    """Pictures of the set, and the highest-scored queries with the members marked (Fig. 5.2)."""
-    import pandas as pd
-
-    stages = {stage.name: stage for stage in laid.stages}
-    everyone = ImageSet.load(store.folder(stages['pictures']))
-    headline = laid.numbers.config['headline']
-    scores = pd.read_parquet(store.folder(stages[f'attack/{headline}']) / 'scores.parquet')
-    found = {'grid/real': folder / 'set.png'}
-    step = max(1, len(everyone) // SHEET)
-    save_png(contact_sheet(np.asarray(everyone.pixels[::step][:SHEET]), 8), found['grid/real'])
-    for contrast in ('mia', 'iia'):
-        mine = scores[(scores['attack'] == attack) & (scores['replicate'] == '') & (scores['contrast'] == contrast)]
-        top = mine.sort_values(['score', 'image_id'], ascending=[False, True]).head(SHEET)
-        if len(top):
-            found[f'top/{contrast}'] = folder / f'top-{contrast}.png'
-            save_png(contact_sheet(np.asarray(everyone.pixels[top['row'].to_numpy()]), 8,
-                                   marked=top[LABELS[contrast]].to_numpy(bool)), found[f'top/{contrast}'])
-    return found
+    return study.sheets(laid, store, folder, people_too)
 
 
 def _metrics(results: Mapping[str, Any]) -> dict[str, float]:

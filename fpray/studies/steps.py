@@ -203,7 +203,7 @@ def foreseen(config: Any, folders: Mapping[str, str], seed: int) -> tuple[pd.Dat
     data, split = config.data, config.split
     parts = [list_folder(path, data).assign(side='set' if name == 'root' else name)
              for name, path in folders.items() if name in studies.PEOPLES]
-    records = pd.concat(parts, ignore_index=True) if parts else _numbered(
+    records = pd.concat(parts, ignore_index=True) if parts else numbered(
         max(split.sizes) + split.nonmembers + learning_people(split), data)
     records['image_id'] = records.get('side', pd.Series('', records.index)) + '/' + records['path']
     if data.query_impressions and (config.owner or not unseen_available(records, data)) and not _has_altered(records):
@@ -215,7 +215,7 @@ def foreseen(config: Any, folders: Mapping[str, str], seed: int) -> tuple[pd.Dat
     return records, drawn
 
 
-def _numbered(people: int, data: DataConfig) -> pd.DataFrame:
+def numbered(people: int, data: DataConfig) -> pd.DataFrame:
     """The names of the stand-in's pictures."""
     rows = [(f'{p}', f'{p}/{f}', f'{i}', f'{p}/{f}_{i}') for p in range(people) for f in range(data.fingers)
             for i in range(data.impressions + data.query_impressions)]

@@ -244,11 +244,11 @@ def test_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(tmp_path)
     base = PRESETS['smoke']()
     named = replace(base, data=replace(base.data, root='pictures', reference='/shared/others'))
-    full = with_absolute_paths(named, ('samples',))
+    full = with_absolute_paths(named, ('victim.samples',))
     assert full.data.root == str(tmp_path / 'pictures') and full.data.reference == '/shared/others'
     assert full.data.members == full.data.nonmembers == full.victim.samples == '', 'what is not named stays empty'
-    assert with_absolute_paths(full, ('samples',)) == full
+    assert with_absolute_paths(full, ('victim.samples',)) == full
     assert asdict(replace(full, data=base.data)) == asdict(base), 'nothing else changes'
-    owner = with_absolute_paths(_owner(members='in', nonmembers='../out'), ('samples',))
+    owner = with_absolute_paths(_owner(members='in', nonmembers='../out'), ('victim.samples',))
     assert (owner.data.members, owner.data.nonmembers) == (str(tmp_path / 'in'), str(tmp_path.parent / 'out'))
     assert owner.victim.samples == str(tmp_path / 'made')

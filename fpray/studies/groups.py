@@ -1,0 +1,95 @@
+"""What the studies of embeddings begin with: the set of pictures, and its people dealt into groups."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from fpray.data.config import DataConfig, GroupsConfig
+from fpray.data.groups import Groups, deal
+from fpray.data.imageset import ImageSet, list_folder, read_folder, with_altered
+from fpray.data.splits import unseen_available
+from fpray.store import Context, Stage
+from fpray.studies.plan import COORDINATOR, Plan
+from fpray.studies.steps import derive_seed, numbered, stand_in
+
+
+@dataclass(frozen=True)
+class SetConfig:
+    """What the set of pictures depends on; a folder by the fingerprint of what it holds, never by its path."""
+
+    data: DataConfig
+    folder: str
+    """Fingerprint of --data.root; '' is the stand-in."""
+    people: int
+    """People of the stand-in; 0 for a folder, which has those that it has."""
+    seed: int
+
+
+def add_set(laid: Plan) -> tuple[Stage, Stage]:
+    """The stages 'pictures' and 'people' of a study with `data` and `groups`."""
+    folder = laid.prints.get('root', '')
+    people = 0 if folder else total(laid.config.groups)
+    pictures = laid.add('pictures', read_or_draw, SetConfig(
+        laid.data, folder, people, derive_seed(laid.seed, 'pictures')), {}, 30, COORDINATOR)
+    return pictures, laid.add('people', dealt, {'data': laid.data, 'groups': laid.config.groups,
+                                                'seed': derive_seed(laid.seed, 'groups')}, {'pictures': pictures}, 0.1)
+
+
+def total(groups: GroupsConfig) -> int:
+    """People of all groups together."""
+    return groups.public + groups.adapt + groups.attacker + groups.judge + groups.threshold + groups.victims
+
+
+def read_or_draw(context: Context) -> None:
+    """The set whole: the folder read and, where it has one impression an identity, altered versions appended; or drawn."""
+    config: SetConfig = context.config
+    data, wanted = config.data, config.data.impressions + config.data.query_impressions
+    if not config.folder:
+        side = data.size, data.size
+        stand_in(config.seed, config.people, data.fingers, wanted, side, data.ppi, context).save(context.out)
+        return
+    found = read_folder(context.settings['folders']['root'], data, context.scratch / 'set',
+                        lambda done, all_: context.progress(done, all_, 'pictures'))
+    if data.query_impressions and not unseen_available(found.records, data):
+        found = with_altered(found, data.impressions, data.query_impressions, config.seed, into=context.scratch / 'altered')
+    found.save(context.out)
+
+
+def dealt(context: Context) -> None:
+    """groups.json: who trains which network, whose vectors are stolen."""
+    config = context.config
+    records = ImageSet.load(context.inputs['pictures']).records
+    (context.out / 'groups.json').write_text(deal(records, config['data'], config['groups'], config['seed']).to_json())
+
+
+def read_groups(folder: Path) -> Groups:
+    """The groups that `dealt` wrote."""
+    return Groups.from_json((folder / 'groups.json').read_text())
+
+
+def people_lines(laid: Plan) -> list[str]:
+    """Lines of a dry run: how many people and pictures each group has, from names alone.
+
+    Raises:
+        UserError: not even the names give enough people or impressions.
+    """
+    data = laid.data
+    if root := laid.folders.get('root'):
+        records = list_folder(root, data)
+        records['image_id'] = records['path']
+        if data.query_impressions and not unseen_available(records, data):
+            fingers = records.drop_duplicates('identity').assign(altered=True)
+            copies = [fingers.assign(impression=f'altered-{n}', image_id=fingers['image_id'] + f'#{n}')
+                      for n in range(data.query_impressions)]
+            records = pd.concat([records, *copies], ignore_index=True)
+    else:
+        records = numbered(total(laid.config.groups), data)
+        records['image_id'] = records['path']
+    groups = deal(records, data, laid.config.groups, derive_seed(laid.seed, 'groups'))
+    note = ', by names alone: copies and unreadable files are known after reading' if root else ''
+    return [f'people a group{note}', *(f'  {group}: {len(people):,} people, {len(groups.of(group)):,} identities, '
+                                       f'{len(groups.pictures(group)):,} pictures'
+                                       for group, people in groups.people.items())]
