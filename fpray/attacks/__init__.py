@@ -33,3 +33,11 @@ def load_attack(name: str) -> Attack:
     module, attribute = entries[name].split(':')
     attack: Attack = getattr(import_module(module), attribute)
     return attack
+
+
+# Model inference: each entry is a fpray.attacks.threat.InferenceAttack
+INFERENCE_ATTACKS = {
+    'auxiliary': 'fpray.attacks.model_inference:auxiliary',
+    'linear': 'fpray.attacks.model_inference:linear',
+    'nearest': 'fpray.attacks.model_inference:nearest',
+}
