@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from fpray.errors import above_zero, one_of, whole
+from fpray.errors import above_zero, one_of
 from fpray.training.config import AuxiliaryTraining, LoopConfig
 
 Axis = Literal['vector', 'dimension']
@@ -31,10 +31,7 @@ class InferenceConfig:
     """auxiliary: how long; its images are vectors (20 passes over 10,000)."""
     inverse_penalty: float = 1.0
     """linear: the inverse of the weight of the squared norm of its coefficients (scikit-learn's C)."""
-    references: int = 256
-    """Reference vectors of each class that are kept for 'none of these'; nearest keeps all."""
 
     def __post_init__(self) -> None:
         one_of('inference.axis', self.axis, ('vector', 'dimension'))
         above_zero('inference.inverse_penalty', self.inverse_penalty)
-        whole('inference.references', self.references, 2)

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
+from scipy.linalg import solve_triangular
 from scipy.optimize import minimize_scalar
 from scipy.spatial.distance import cdist
 from scipy.special import log_softmax
@@ -81,40 +82,25 @@ class Classifier(Protocol):
 
 
 @dataclass(frozen=True)
-class References:
-    """Reference vectors, normalised, and how far apart those of one class lie; also the classifier 'nearest'."""
+class Nearest:
+    """The nearest reference vector's candidate."""
 
     vectors: np.ndarray
-    """(m, length) float32."""
+    """(m, length) float32, normalised."""
     labels: np.ndarray
-    """(m,) int64."""
-    spread: np.ndarray
-    """(K,) float64: the median distance of a class's vector to the nearest other one of its class."""
-
-    @staticmethod
-    def of(vectors: np.ndarray, labels: np.ndarray, most: int | None, seed: int) -> References:
-        """At most so many of each class, drawn by `seed`; None: all."""
-        rng, rows, spread = np.random.default_rng(seed), [], []
-        for label in np.unique(labels):
-            mine = rng.permutation(np.flatnonzero(labels == label))
-            rows.append(mine[:most])
-            spread.append(_spread(vectors[mine[: most or 256]]))  # a median needs no more
-        kept = np.concatenate(rows)
-        return References(vectors[kept], labels[kept], np.array(spread))
-
-    def distances(self, vectors: np.ndarray) -> np.ndarray:
-        """(n, K) float64: root mean squared difference a dimension from the nearest reference vector of each class."""
-        return np.stack(
-            [nearest_distance(vectors, self.vectors[self.labels == label]) for label in range(len(self.spread))], axis=1
-        )
+    """(m,) int64, each of 0 to K - 1 at least twice."""
 
     def logits(self, vectors: np.ndarray) -> np.ndarray:
-        """Minus the squared distance to each class in units of the spread."""
-        return -((self.distances(vectors) / np.median(self.spread)) ** 2)
+        """Minus half the squared distance to each class, in units of how far a class's own vectors lie apart."""
+        length, classes = self.vectors.shape[1], range(int(self.labels.max()) + 1)
+        mine = [self.vectors[self.labels == label] for label in classes]
+        distances = np.stack([nearest_distance(vectors, one) for one in mine], axis=1)
+        spread = np.median([_apart(one[:256]) for one in mine])  # a unit needs no more than these
+        return np.asarray(-length / 2 * (distances / spread) ** 2)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """See `Classifier`."""
-        return {}
+        return {'vectors': self.vectors, 'labels': self.labels}
 
 
 @dataclass(frozen=True)
@@ -151,6 +137,37 @@ class Network:
 
 
 @dataclass(frozen=True)
+class Footprint:
+    """Where each candidate's vectors lie, and how they vary around it: what 'none of these' is judged by."""
+
+    whitening: np.ndarray
+    """(length, length) float32: times a vector, and the variation within the candidates is 1 in every direction."""
+    means: np.ndarray
+    """(K, length) float32: each candidate's mean, whitened."""
+    spread: np.ndarray
+    """(K,) float64: the mean squared distance of a candidate's reference vectors from its mean, whitened."""
+
+    @staticmethod
+    def of(values: np.ndarray, labels: np.ndarray, classes: int) -> Footprint:
+        """From (n, length) normalised reference vectors; the covariance is shrunk as in Ledoit & Wolf (2004)."""
+        from sklearn.covariance import ledoit_wolf  # imported only here: it takes a second
+
+        means = np.stack([values[labels == label].mean(axis=0, dtype=np.float64) for label in range(classes)])
+        covariance, _ = ledoit_wolf(values - means[labels], assume_centered=True)
+        root = np.linalg.cholesky(covariance + TINY**2 * np.eye(len(covariance)))
+        whitening = solve_triangular(root, np.eye(len(root)), lower=True)
+        white, centres = values @ whitening.T, means @ whitening.T
+        own = ((white - centres[labels]) ** 2).sum(axis=1)
+        spread = np.bincount(labels, own, classes) / np.bincount(labels, minlength=classes)
+        return Footprint(whitening.astype(np.float32), centres.astype(np.float32), np.maximum(spread, TINY))
+
+    def distances(self, vectors: np.ndarray) -> np.ndarray:
+        """(n, K) float64: squared distance of normalised vectors from each candidate's mean, in units of its spread."""
+        white = vectors.astype(np.float64) @ self.whitening.T.astype(np.float64)
+        return np.asarray(cdist(white, self.means.astype(np.float64), 'sqeuclidean') / self.spread)
+
+
+@dataclass(frozen=True)
 class Fitted:
     """A classifier of one length of vector, with all that a raw vector needs; `calibrate` sets the last two fields."""
 
@@ -161,7 +178,7 @@ class Fitted:
     axis: Axis
     ranges: Ranges | None
     """(low, high) of each dimension of the reference vectors where `axis` is 'dimension'."""
-    references: References
+    footprint: Footprint
     classifier: Classifier
     temperature: float = 1.0
     """What logits are divided by."""
@@ -185,7 +202,7 @@ class Fitted:
         facts['threshold'] = self.threshold if np.isfinite(self.threshold) else None
         if isinstance(self.classifier, Network):
             facts['network'] = asdict(self.classifier.network.config)
-        arrays = {f'references.{name}': value for name, value in vars(self.references).items()}
+        arrays = {f'footprint.{name}': value for name, value in vars(self.footprint).items()}
         arrays |= {f'classifier.{name}': value for name, value in self.classifier.arrays().items()}
         arrays |= dict(zip(('low', 'high'), self.ranges, strict=True)) if self.ranges else {}
         save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, folder / 'inference.safetensors')
@@ -202,20 +219,23 @@ def load_fitted(folder: Path | str) -> Fitted:
     try:
         facts = json.loads((folder / 'inference.json').read_text())
         arrays = load_file(folder / 'inference.safetensors')
-        references = References(**{name: arrays[f'references.{name}'] for name in ('vectors', 'labels', 'spread')})
-        inner = {name.removeprefix('classifier.'): array for name, array in arrays.items() if name.startswith('classifier.')}
-        classifier = _classifier(facts, inner, references)
+        footprint = Footprint(**_under('footprint.', arrays))
+        classifier = _classifier(facts, _under('classifier.', arrays))
         ranges = (arrays['low'], arrays['high']) if 'low' in arrays else None
         threshold = float('inf') if facts['threshold'] is None else facts['threshold']
-        return Fitted(facts['kind'], facts['classes'], facts['length'], facts['axis'], ranges, references, classifier,
+        return Fitted(facts['kind'], facts['classes'], facts['length'], facts['axis'], ranges, footprint, classifier,
                       facts['temperature'], threshold)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as fault:
         raise UserError(f'cannot read the model inference in {folder}: {fault}', 'name a folder that save wrote') from fault
 
 
-def _classifier(facts: dict[str, Any], arrays: dict[str, np.ndarray], references: References) -> Classifier:
+def _under(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _classifier(facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> Classifier:
     if facts['kind'] == 'nearest':
-        return references
+        return Nearest(**arrays)
     if facts['kind'] == 'linear':
         return Linear(**arrays)
     network = Auxiliary(AuxiliaryConfig(**facts['network']))
@@ -241,7 +261,7 @@ def fit(
         vectors: (n, length) raw reference vectors (the source: 10,000), no person of theirs among the victims.
         labels: (n,) the candidate of each, 0 to classes - 1.
         classes: number of candidates, K.
-        seed: of weights, order, noise and of which references are kept; at least 0.
+        seed: of the auxiliary network's weights, order and noise; at least 0. The other two draw nothing.
         config: None: the defaults. `training.network.length` and `.classes` are replaced by the vectors' own.
 
     Raises:
@@ -256,26 +276,30 @@ def fit(
         raise UserError(f'candidate {counts.argmin()} has {counts.min()} reference vectors', 'give each at least 2')
     ranges = ranges_of(raw) if config.axis == 'dimension' else None
     values = normalise(raw, config.axis, ranges)
-    references = References.of(values, labels, None if kind == 'nearest' else config.references, seed)
-    if kind == 'nearest':
-        classifier: Classifier = references
-    elif kind == 'linear':
-        classifier = _fit_linear(values, labels, config)
-    else:
-        classifier = _fit_auxiliary(values, labels, classes, seed, config)
-    return Fitted(kind, classes, raw.shape[1], config.axis, ranges, references, classifier)
+    learn = {'auxiliary': _fit_auxiliary, 'linear': _fit_linear, 'nearest': _fit_nearest}[kind]
+    classifier = learn(values, labels, classes, seed, config)
+    footprint = Footprint.of(values, labels, classes)
+    return Fitted(kind, classes, raw.shape[1], config.axis, ranges, footprint, classifier)
+
+
+def _fit_nearest(
+    values: np.ndarray, labels: np.ndarray, classes: int, seed: int, config: InferenceConfig
+) -> Classifier:
+    return Nearest(values, labels)
 
 
 def _fit_auxiliary(
     values: np.ndarray, labels: np.ndarray, classes: int, seed: int, config: InferenceConfig
-) -> Network:
+) -> Classifier:
     network = replace(config.training.network, length=values.shape[1], classes=classes)
     learner = AuxiliaryLearner(replace(config.training, network=network), config.loop, seed)
     train(config.loop, learner, Pictures(values, labels=labels), seed, on_progress=lambda _: False)
     return Network(learner.network.eval())
 
 
-def _fit_linear(values: np.ndarray, labels: np.ndarray, config: InferenceConfig) -> Linear:
+def _fit_linear(
+    values: np.ndarray, labels: np.ndarray, classes: int, seed: int, config: InferenceConfig
+) -> Classifier:
     from sklearn.linear_model import LogisticRegression  # imported only here: it takes a second
 
     centre, scale = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
@@ -328,10 +352,12 @@ def calibrate(fitted: Fitted, vectors: np.ndarray, labels: np.ndarray, alarms: f
 def unknown_score(fitted: Fitted, vectors: np.ndarray) -> np.ndarray:
     """How unlike all known candidates a vector is, whichever classifier was fitted.
 
-    The distance to the nearest reference vector of a candidate, in units of how far that candidate's own vectors lie
-    apart (their median distance to the nearest other one); the smallest over the candidates. Not the largest probability
-    and not the energy: both are functions of logits that nothing ties down away from the reference vectors, and a network
-    of ReLUs is ever surer the further it is asked (Hein et al. 2019).
+    The squared Mahalanobis distance from the nearest candidate's mean, by the covariance that the candidates share (Lee
+    et al. 2018), over what that candidate's own vectors have on average. What tells networks apart is where their
+    vectors lie; how pictures move a vector is the nuisance, and the covariance discounts it. Not the largest
+    probability and not the energy: both are functions of logits that nothing ties down away from the reference vectors,
+    and a network of ReLUs is ever surer the further it is asked (Hein et al. 2019). Not the nearest reference vector
+    either: with hundreds of dimensions its distance is nearly all nuisance.
 
     Args:
         vectors: (n, length) raw.
@@ -340,8 +366,7 @@ def unknown_score(fitted: Fitted, vectors: np.ndarray) -> np.ndarray:
         (n,) float64, larger = outside the pool; about 1 for a candidate's own vectors. An adapted candidate's vectors
         lie further away.
     """
-    spread = np.maximum(fitted.references.spread, TINY)
-    return np.asarray((fitted.references.distances(fitted.normalised(vectors)) / spread).min(axis=1))
+    return np.asarray(fitted.footprint.distances(fitted.normalised(vectors)).min(axis=1))
 
 
 def unknown_threshold(known: np.ndarray, alarms: float = 0.05) -> float:
@@ -445,7 +470,7 @@ def _check_labels(vectors: np.ndarray, labels: np.ndarray, classes: int) -> None
                         f'give one from 0 to {classes - 1} a vector')
 
 
-def _spread(vectors: np.ndarray) -> float:
+def _apart(vectors: np.ndarray) -> float:
     """The median distance, root mean square a dimension, of each vector to its nearest other one."""
     distances = cdist(vectors, vectors) / np.sqrt(vectors.shape[1])
     np.fill_diagonal(distances, np.inf)
