@@ -292,7 +292,7 @@ class AttributeTraining:
     images: int = 15_000
     """Digits to see in all."""
     lr: float = 2e-3
-    """Learning rate of Adam; RMSprop takes half of it, SGD (momentum 0.9) 25 times as much."""
+    """Learning rate of Adam; RMSprop takes half of it, SGD (momentum 0.9) 12 times as much."""
     threads: int = 1
     """Threads of a training."""
 
