@@ -38,3 +38,10 @@ def load_attack(name: str) -> Attack:
 EXTRACTOR_ATTACKS = {
     'compact': 'fpray.attacks.compactness:compact',
 }
+
+# Model inference: each entry is a fpray.attacks.threat.InferenceAttack
+INFERENCE_ATTACKS = {
+    'auxiliary': 'fpray.attacks.model_inference:auxiliary',
+    'linear': 'fpray.attacks.model_inference:linear',
+    'nearest': 'fpray.attacks.model_inference:nearest',
+}

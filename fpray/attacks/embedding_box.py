@@ -23,7 +23,7 @@ from fpray.data.images import image_id
 from fpray.errors import UserError
 
 if TYPE_CHECKING:
-    from fpray.models.extractors import Extractor
+    pass
 
 PROBE = 16  # pictures of the calls that tell length and repeatability
 ALIKE = 1e-3  # of a vector's norm; answers may differ by rounding from batch to batch
@@ -217,31 +217,6 @@ class DlibFaces:
         else:
             cut, found = faces.whole(pixels, self.chip), np.zeros(len(pixels), bool)
         return [faces.colour(picture) for picture in cut], found
-
-
-@dataclass(frozen=True, eq=False)
-class NetworkBox:
-    """A trained extractor seen from outside: the run's own target or judge. Vectors come one by one, as in `embed` of
-    fpray.training.recognition, whatever the batch."""
-
-    extractor: Extractor
-    batch: int = 64
-    threads: int = 1
-
-    kind: ClassVar[Kind] = 'embeddings'
-
-    @cached_property
-    def length(self) -> int:
-        """Numbers in a vector."""
-        image = self.extractor.config.image
-        return int(self.embed(np.zeros((1, self.extractor.config.channels, *image), np.uint8)).shape[1])
-
-    def embed(self, pixels: np.ndarray) -> np.ndarray:
-        """(n, length) float32 vectors of (n, C, H, W) uint8 pictures."""
-        from fpray.training.recognition import embed  # torch only where a network is there
-
-        check_pictures(pixels)
-        return np.asarray(embed(self.extractor, pixels, self.batch, self.threads), np.float32)
 
 
 def read_vector(path: Path | str, lengths: Sequence[int] = ()) -> np.ndarray:

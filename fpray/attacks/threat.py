@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -145,3 +145,48 @@ COMPACT = ThreatModel(
            'arXiv:2203.02077; thesis, section 2.2',
 )
 THREATS[COMPACT.name] = COMPACT
+
+
+# Model inference ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class InferenceAttack:
+    """A threat model with what learns to name the network behind a vector under it.
+
+    `fit` takes (vectors, labels, classes, seed, config) and returns a fpray.attacks.model_inference.Fitted; see there.
+    """
+
+    threat: ThreatModel
+    fit: Callable[..., Any]
+
+
+TANGARI = 'Tangari, Keskar, Asghar, Kaafar 2023, "On the Adversarial Inversion of Deep Biometric Representations"'
+
+
+def _inference(name: str, holds: str, source: str, infers: str = '', sees: str = '') -> ThreatModel:
+    return ThreatModel(
+        name,
+        infers or 'which of the known networks, before any adaptation to its task, made a template',
+        sees or 'one template, or a few, and that it is of a face or of a finger; neither the network nor its pictures',
+        holds,
+        'black',
+        source,
+    )
+
+
+_POOL = 'the candidate networks as published, and pictures of other people to pass through them'
+_ZOO = 'digits, and computing time to train a zoo of small networks whose attributes it knows'
+_ATTRIBUTES = 'the attributes of a network that it does not know: its layers and how it was trained'
+INFERENCE_THREATS = {
+    threat.name: threat
+    for threat in (
+        _inference('auxiliary', _POOL, f'{TANGARI}, sections 4.1 and 5.2'),
+        _inference('linear', _POOL, 'logistic regression, beside the auxiliary network to show what depth buys'),
+        _inference('nearest', _POOL, 'the nearest reference vector, beside the auxiliary network to show what depth buys'),
+        _inference('attributes', _ZOO, f'{TANGARI}, Table 1', _ATTRIBUTES, 'one embedding of a digit'),
+        _inference('kennen', _ZOO, 'Oh, Schiele, Fritz 2018, "Towards Reverse-Engineering Black-Box Neural Networks", '
+                   'ICLR 2018, and the baseline of Table 1', _ATTRIBUTES,
+                   'the class probabilities of a hundred pictures that it chose'),
+    )
+}

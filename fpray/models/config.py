@@ -407,3 +407,89 @@ def _picture(name: str, image: tuple[int, ...], channels: int) -> None:
 def _widths(name: str, widths: tuple[int, ...]) -> None:
     if not widths or not all(isinstance(width, int) and width > 0 for width in widths):
         raise UserError(f'{name}.widths {widths}', 'give at least one whole number of channels above 0')
+
+
+# Model inference (Tangari et al. 2023) ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AuxiliaryConfig:
+    """The auxiliary classifier of model inference: from one vector to the network that made it (section 5.2).
+
+    Raises:
+        UserError: a size that no network can have.
+    """
+
+    length: int = 512
+    """Length of a vector; a classifier serves one length."""
+    classes: int = 4
+    """Number of candidate networks."""
+    hidden: tuple[int, ...] = (512, 256, 128, 64, 32)
+    """Units of each hidden layer (the source: 5 layers, 512 to 32)."""
+    dropout: float = 0.1
+    """Share of each hidden layer's values dropped while training."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'hidden', tuple(self.hidden))
+        for name, low in (('length', 1), ('classes', 2)):
+            _whole(f'auxiliary.{name}', getattr(self, name), low)
+        for units in self.hidden:
+            _whole('auxiliary.hidden', units, 1)
+        _share('auxiliary.dropout', self.dropout)
+
+
+ATTRIBUTES: dict[str, tuple[Any, ...]] = {
+    'activation': ('relu', 'prelu', 'elu', 'tanh'),
+    'dropout': (True, False),
+    'pooling': (True, False),
+    'convolutions': (2, 3, 4),
+    'kernel': (3, 5),
+    'dense': (2, 3, 4),
+    'optimiser': ('sgd', 'adam', 'rmsprop'),
+    'batch': (64, 128, 256),
+}  # Table 1's columns: fields of AttributeNetConfig with their values
+EMBEDDINGS = (300, 500, 1000)  # lengths of Table 1
+
+
+@dataclass(frozen=True)
+class AttributeNetConfig:
+    """A small digit classifier of Table 1's zoo: the attributes to infer, and what all networks share.
+
+    Convolutions of `width` channels, each with its activation, pooled while there are pixels to pool; then dense layers,
+    of which the last hidden one gives the embedding and the last one the ten classes.
+
+    Raises:
+        UserError: a value that is not in ATTRIBUTES, or a size that no network can have.
+    """
+
+    activation: Literal['relu', 'prelu', 'elu', 'tanh'] = 'relu'
+    """After every hidden layer, the embedding's included."""
+    dropout: bool = False
+    """Whether a quarter of each hidden dense layer's values is dropped while training."""
+    pooling: bool = False
+    """Whether 2x2 maxima follow the first two convolutions."""
+    convolutions: int = 2
+    """Number of convolutions: 2, 3 or 4."""
+    kernel: int = 3
+    """Side of a convolution, px: 3 or 5."""
+    dense: int = 2
+    """Number of dense layers, the one of the classes included: 2, 3 or 4."""
+    optimiser: Literal['sgd', 'adam', 'rmsprop'] = 'adam'
+    """What trained it."""
+    batch: int = 64
+    """Pictures a step: 64, 128 or 256."""
+    embedding: int = 300
+    """Units of the last hidden dense layer, whose output after activation is the embedding."""
+    width: int = 8
+    """Channels of a convolution; the same in all networks."""
+    units: int = 128
+    """Units of a hidden dense layer before the embedding; the same in all networks."""
+    classes: int = 10
+    """Classes of the pictures."""
+
+    def __post_init__(self) -> None:
+        for name, values in ATTRIBUTES.items():
+            if getattr(self, name) not in values:
+                raise UserError(f'attributes.{name} {getattr(self, name)!r}', f'choose one of {", ".join(map(str, values))}')
+        for name, low in (('embedding', 2), ('width', 1), ('units', 1), ('classes', 2)):
+            _whole(f'attributes.{name}', getattr(self, name), low)

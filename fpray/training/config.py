@@ -11,7 +11,7 @@ from fpray.errors import not_negative as _not_negative
 from fpray.errors import one_of as _one_of
 from fpray.errors import share as _share
 from fpray.errors import whole as _whole
-from fpray.models.config import CodecConfig, DiscriminatorConfig, GeneratorConfig, ScorerConfig
+from fpray.models.config import AuxiliaryConfig, CodecConfig, DiscriminatorConfig, GeneratorConfig, ScorerConfig
 
 Loss = Literal['bce', 'lsgan', 'wgan', 'wgan-gp', 'hinge']
 LOSSES = ('bce', 'lsgan', 'wgan', 'wgan-gp', 'hinge')
@@ -251,3 +251,52 @@ class MatchingConfig(MeasureConfig):
         for name, low in (('evaluate_every', 0), ('patience', 1)):
             _whole(f'matching.{name}', getattr(self, name), low)
         _above_zero('matching.band', self.band)
+
+
+# Model inference (Tangari et al. 2023) ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AuxiliaryTraining:
+    """The auxiliary classifier and how it is trained: cross-entropy, AdamW, a cosine from `lr` to 0 over the loop.
+
+    Raises:
+        UserError: a value out of its range.
+    """
+
+    network: AuxiliaryConfig = field(default_factory=AuxiliaryConfig)
+    """The network; `length` and `classes` are taken from the vectors where an attack trains it."""
+    lr: float = 2e-3
+    """AdamW's learning rate at the start."""
+    weight_decay: float = 1e-2
+    """AdamW's weight decay."""
+    noise: float = 0.1
+    """Normal noise added to a vector while training, as a share of the standard deviation of its own values: the target
+    may be an adapted copy of the candidate.
+    """
+
+    def __post_init__(self) -> None:
+        _above_zero('auxiliary.lr', self.lr)
+        for name in ('weight_decay', 'noise'):
+            _not_negative(f'auxiliary.{name}', getattr(self, name))
+
+
+@dataclass(frozen=True)
+class AttributeTraining:
+    """How a network of Table 1's zoo is trained; optimiser and batch are attributes, the rest is the same for all.
+
+    Raises:
+        UserError: a value out of its range.
+    """
+
+    images: int = 15_000
+    """Digits to see in all."""
+    lr: float = 2e-3
+    """Learning rate of Adam; RMSprop takes half of it, SGD (momentum 0.9) 12 times as much."""
+    threads: int = 1
+    """Threads of a training."""
+
+    def __post_init__(self) -> None:
+        for name in ('images', 'threads'):
+            _whole(f'attributes.{name}', getattr(self, name), 1)
+        _above_zero('attributes.lr', self.lr)

@@ -34,8 +34,8 @@ class Batches(Protocol):
         """Number of rows."""
 
     def batch(self, rows: np.ndarray) -> np.ndarray | tuple[np.ndarray, ...]:
-        """(n, C, H, W) uint8 pictures of n rows; or a tuple of these and whatever else a learner needs, such as
-        labels.
+        """(n, C, H, W) uint8 pictures of n rows, or (n, length) float32 vectors; or a tuple of these and whatever else a
+        learner needs, such as labels.
         """
 
 
@@ -221,15 +221,15 @@ def asked(network: nn.Module, threads: int) -> Iterator[torch.device]:
 
 
 def padded(pixels: np.ndarray, batch: int, device: torch.device) -> Iterator[tuple[int, Tensor]]:
-    """Batches of exactly `batch` pictures as floats, each with its first row; the last repeats its last picture.
+    """Batches of exactly `batch` pictures as floats, or float32 vectors as they are, each with its first row; the last
+    repeats its last one.
 
     A picture's result then hangs neither on how many there are nor on their order.
     """
     for first in range(0, len(pixels), batch):
         part = np.array(pixels[first : first + batch])
         part = np.concatenate([part, np.repeat(part[-1:], batch - len(part), axis=0)])
-        values = to_float(torch.from_numpy(part).to(device))
-        yield first, values.contiguous(memory_format=torch.channels_last)
+        yield first, _floats(part, device, channels_last=True)
 
 
 def pick_device(name: str) -> torch.device:
@@ -278,11 +278,16 @@ def _crosses(every: int, before: int, seen: int) -> bool:
 
 
 def _load(data: Batches, rows: np.ndarray, device: torch.device, channels_last: bool) -> Batch:
-    """A batch on the device: pictures as floats, anything beside them as it is."""
+    """A batch on the device: pictures as floats, float32 vectors and anything beside them as they are."""
     found = data.batch(rows)
     first, *others = found if isinstance(found, tuple) else (found,)
-    pixels = to_float(torch.from_numpy(np.ascontiguousarray(first)).to(device))
-    if channels_last:
-        pixels = pixels.contiguous(memory_format=torch.channels_last)
+    pixels = _floats(first, device, channels_last)
     beside = (torch.from_numpy(np.ascontiguousarray(other)).to(device) for other in others)
     return (pixels, *beside) if others else pixels
+
+
+def _floats(rows: np.ndarray, device: torch.device, channels_last: bool) -> Tensor:
+    """uint8 pictures as floats in [-1, 1]; float32 rows, which are vectors, as they are."""
+    values = torch.from_numpy(np.ascontiguousarray(rows)).to(device)
+    values = values if values.dtype == torch.float32 else to_float(values)
+    return values.contiguous(memory_format=torch.channels_last) if channels_last and values.ndim == 4 else values

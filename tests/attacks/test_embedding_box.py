@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fpray.attacks.embedding_box import CallableExtractor, DlibFaces, FolderTemplates, NetworkBox, read_vector
+from fpray.attacks.embedding_box import CallableExtractor, DlibFaces, FolderTemplates, read_vector
 from fpray.data.config import DataConfig
 from fpray.data.images import image_id
 from fpray.data.imageset import read_folder
@@ -184,22 +184,6 @@ def test_what_is_no_vector_is_refused_in_one_line(tmp_path, spoil, why: str) -> 
     with pytest.raises(UserError, match=why) as caught:
         read_vector(path, lengths=(12, 128, 12))
     assert 'vector.npy' in str(caught.value) and caught.value.mend and '\n' not in str(caught.value)
-
-
-# Networks ---------------------------------------------------------------------------------------------------
-
-
-def test_a_trained_network_seen_from_outside() -> None:
-    pytest.importorskip('fpray.training.recognition')
-    from fpray.models.extractors import build_extractor
-
-    from fpray.models.config import ExtractorConfig
-
-    box = NetworkBox(build_extractor(ExtractorConfig(length=16, image=(32, 32), widths=(4, 8)), seed=0), batch=8)
-    pixels = np.random.default_rng(0).integers(0, 256, (10, 1, 32, 32), dtype=np.uint8)
-    vectors = box.embed(pixels)
-    assert box.kind == 'embeddings' and box.length == 16 and vectors.shape == (10, 16)
-    np.testing.assert_array_equal(box.embed(pixels[3:4])[0], vectors[3])
 
 
 @needs_dlib
