@@ -7,6 +7,7 @@ module counts networks where others count people.
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -139,6 +140,37 @@ def infer_attributes(known: Sequence[Answers], unknown: Sequence[Answers], seed:
         ValueError: a network on both sides.
         UserError: a length without networks on one of the sides.
     """
+    return _table(_infer(known, unknown, seed, ranked), seed)
+
+
+def cross_infer_attributes(answers: Sequence[Answers], seed: int, folds: int = 4, ranked: bool = True) -> Table:
+    """`infer_attributes` of a zoo too small to be halved: every fold's networks by those of the other folds.
+
+    Each network is judged once, by classifiers that never saw it. Folds are dealt out in turn within each length.
+
+    Raises:
+        ValueError: one network twice.
+        UserError: fewer networks of a length than folds.
+    """
+    by_length = sorted(range(len(answers)), key=lambda row: answers[row].config.embedding)
+    counts = Counter(one.config.embedding for one in answers)
+    if min(counts.values()) < folds or folds < 2:
+        raise UserError(f'{min(counts.values())} networks of one length for {folds} folds', 'train more, or take 2 folds')
+    fold = np.empty(len(answers), dtype=np.int64)
+    fold[by_length] = np.arange(len(answers)) % folds
+    rows: dict[str, list[_Judged]] = {}
+    for number in range(folds):
+        known, unknown = ([one for one, mine in zip(answers, fold == number, strict=True) if mine == side]
+                          for side in (False, True))
+        for row, judged in _infer(known, unknown, seed, ranked).items():
+            rows.setdefault(row, []).extend(judged)
+    return _table(rows, seed)
+
+
+def _infer(
+    known: Sequence[Answers], unknown: Sequence[Answers], seed: int, ranked: bool
+) -> dict[str, list[_Judged]]:
+    """What was asked about the unknown networks, by row of the table."""
     shared = {(one.config, one.seed) for one in known} & {(one.config, one.seed) for one in unknown}
     if shared:
         raise ValueError(f'{len(shared)} networks are known and unknown at once')
@@ -150,6 +182,10 @@ def infer_attributes(known: Sequence[Answers], unknown: Sequence[Answers], seed:
         rows[str(length)] = [_from_embeddings(mine, theirs, seed, ranked)]
         rows.setdefault(KENNEN, []).append(_from_probabilities(mine, theirs, seed))
     rows[KENNEN] = rows.pop(KENNEN)  # last, as in the source
+    return rows
+
+
+def _table(rows: dict[str, list[_Judged]], seed: int) -> Table:
     return {name: {row: _rate(judged, name, seed) for row, judged in rows.items()} for name in ATTRIBUTES}
 
 
@@ -193,8 +229,8 @@ def _judge(
 
     batch = min(BATCH, len(learnt))
     passes = -(-STEPS * batch // len(learnt))  # as many steps whether a network gives fifty rows or, to Kennen, one
-    classifier = MLPClassifier(HIDDEN, alpha=1e-2, batch_size=batch, max_iter=passes, n_iter_no_change=passes,
-                               random_state=seed)
+    length = {'batch_size': batch, 'max_iter': passes, 'n_iter_no_change': passes}
+    classifier = MLPClassifier(HIDDEN, alpha=1e-2, random_state=seed, **length)
     model = make_pipeline(StandardScaler(), classifier)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', ConvergenceWarning)  # it ends by its steps

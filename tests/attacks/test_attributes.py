@@ -8,7 +8,15 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from fpray.attacks.attributes import KENNEN, Answers, draw_networks, infer_attributes, part_digits, train_one
+from fpray.attacks.attributes import (
+    KENNEN,
+    Answers,
+    cross_infer_attributes,
+    draw_networks,
+    infer_attributes,
+    part_digits,
+    train_one,
+)
 from fpray.errors import UserError
 from fpray.models.attribute_net import build_attribute_net
 from fpray.models.config import ATTRIBUTES, EMBEDDINGS, AttributeNetConfig
@@ -76,23 +84,23 @@ def zoo(count: int, seed: int, planted: bool) -> list[Answers]:
     """Answers that give two attributes away: the activation by the values' distribution, pooling by the probabilities."""
     rng, answers = np.random.default_rng(seed), []
     for number, config in enumerate(draw_networks(count, seed)):
-        config = replace(config, embedding=300)
+        config = replace(config, embedding=150)
         power = {'relu': 1, 'prelu': 2, 'elu': 4, 'tanh': 8}[config.activation] if planted else 1
         logits = rng.normal(size=(10, 10)) + 2 * planted * config.pooling * np.eye(10)[0]
         probabilities = (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)).ravel().astype(np.float32)
-        embeddings = (rng.uniform(size=(10, 300)) ** power).astype(np.float32)
+        embeddings = (rng.uniform(size=(10, 150)) ** power).astype(np.float32)
         answers.append(Answers(config, 1000 * seed + number, embeddings, probabilities, 1.0))
     return answers
 
 
 def test_planted_attributes_are_found_and_no_others():
     table = infer_attributes(zoo(120, 1, True), zoo(80, 2, True), 0)
-    assert list(table) == list(ATTRIBUTES) and list(table['kernel']) == ['300', KENNEN]
-    assert table['activation']['300'].estimate > 0.97
+    assert list(table) == list(ATTRIBUTES) and list(table['kernel']) == ['150', KENNEN]
+    assert table['activation']['150'].estimate > 0.93
     assert table['pooling'][KENNEN].estimate > 0.9
-    assert table['kernel']['300'].interval[0] < 0.5 < table['kernel']['300'].interval[1]
+    assert table['kernel']['150'].interval[0] < 0.5 < table['kernel']['150'].interval[1]
     for name, values in ATTRIBUTES.items():
-        for row, asked in (('300', 5 * 80), (KENNEN, 80)):
+        for row, asked in (('150', 5 * 80), (KENNEN, 80)):
             rate = table[name][row]
             assert (rate.chance, rate.n, rate.n_people) == (1 / len(values), asked, 80)
 
@@ -102,6 +110,17 @@ def test_nothing_is_found_where_nothing_is_planted():
     for name, rows in table.items():
         for row, rate in rows.items():
             assert abs(rate.estimate - rate.chance) < 0.2, (name, row)
+
+
+def test_folds_judge_every_network_once():
+    answers = zoo(60, 1, True)
+    table = cross_infer_attributes(answers, 0, folds=2)
+    assert table['activation']['150'].estimate > 0.9 and table['activation']['150'].n_people == 60
+    assert table['batch']['150'].n == 5 * 60 and table['batch'][KENNEN].n == 60
+    with pytest.raises(ValueError, match='1 networks are known and unknown at once'):
+        cross_infer_attributes([answers[0], answers[0]], 0, folds=2)
+    with pytest.raises(UserError, match='60 networks of one length for 61 folds'):
+        cross_infer_attributes(answers, 0, folds=61)
 
 
 def test_no_network_lies_on_both_sides():
