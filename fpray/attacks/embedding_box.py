@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import pandas as pd
@@ -21,9 +21,6 @@ from fpray.attacks.black_box import BlackBox, Kind
 from fpray.data import faces
 from fpray.data.images import image_id
 from fpray.errors import UserError
-
-if TYPE_CHECKING:
-    pass
 
 PROBE = 16  # pictures of the calls that tell length and repeatability
 ALIKE = 1e-3  # of a vector's norm; answers may differ by rounding from batch to batch

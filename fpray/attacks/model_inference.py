@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -92,11 +92,16 @@ class Nearest:
 
     def logits(self, vectors: np.ndarray) -> np.ndarray:
         """Minus half the squared distance to each class, in units of how far a class's own vectors lie apart."""
-        length, classes = self.vectors.shape[1], range(int(self.labels.max()) + 1)
-        mine = [self.vectors[self.labels == label] for label in classes]
-        distances = np.stack([nearest_distance(vectors, one) for one in mine], axis=1)
-        spread = np.median([_apart(one[:256]) for one in mine])  # a unit needs no more than these
-        return np.asarray(-length / 2 * (distances / spread) ** 2)
+        distances = np.stack([nearest_distance(vectors, one) for one in self._by_class], axis=1)
+        return np.asarray(-self.vectors.shape[1] / 2 * (distances / self._spread) ** 2)
+
+    @cached_property
+    def _by_class(self) -> list[np.ndarray]:
+        return [self.vectors[self.labels == label] for label in range(int(self.labels.max()) + 1)]
+
+    @cached_property
+    def _spread(self) -> float:
+        return float(np.median([_apart(one[:256]) for one in self._by_class]))  # a unit needs no more than these
 
     def arrays(self) -> dict[str, np.ndarray]:
         """See `Classifier`."""

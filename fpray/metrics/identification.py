@@ -180,16 +180,7 @@ def nonmate_scores(search: Gallery) -> tuple[Array, Codes]:
 # Own references against other people's ----------------------------------------------------------------------------
 
 
-def rank_auc(
-    similarity: npt.ArrayLike,
-    probe_person: npt.ArrayLike,
-    ref_person: npt.ArrayLike,
-    seed: int,
-    draws: int = BOOTSTRAPS,
-    *,
-    probe_identity: npt.ArrayLike | None = None,
-    ref_identity: npt.ArrayLike | None = None,
-) -> Rate:
+def rank_auc(search: Gallery, seed: int, draws: int = BOOTSTRAPS) -> Rate:
     """Mean over probes of the share of other people's references that are less similar than the person's own.
 
     Ties count half; where a person has several own references, their mean. With identities, own references are those
@@ -200,82 +191,51 @@ def rank_auc(
     person each person's probes are taken for.
 
     Args:
-        similarity: (n, m) of n probes (reconstructions) to m references.
-        probe_person, ref_person: (n,), (m,).
+        search: n probes (reconstructions) against m references.
         seed: of bootstrap and permutations.
 
     Returns:
         Rate with chance 0.5; n counts the probes, n_people their people.
 
     Raises:
-        ValueError: see `gallery`; a probe without a reference of its own; references of one person only.
+        ValueError: a probe without a reference of its own; references of one person only.
     """
-    search = _mated(gallery(similarity, probe_person, ref_person, probe_identity, ref_identity))
-    drawn = _rank_draws(search, draws, seed)
+    drawn = _rank_draws(_mated(search), draws, seed)
     rate = _area_rate(drawn, search)
-    values = _placements(search)
-    return replace(rate, p=people.tail(drawn[0], _permuted_ranks(search, values, PERMUTATIONS, seed)))
+    return replace(rate, p=people.tail(drawn[0], _permuted_ranks(search, PERMUTATIONS, seed)))
 
 
-def rank_auc_difference(
-    similarity: npt.ArrayLike,
-    placebo: npt.ArrayLike,
-    probe_person: npt.ArrayLike,
-    ref_person: npt.ArrayLike,
-    seed: int,
-    draws: int = BOOTSTRAPS,
-    *,
-    probe_identity: npt.ArrayLike | None = None,
-    ref_identity: npt.ArrayLike | None = None,
-) -> Rate:
-    """`rank_auc` of `similarity` minus that of `placebo`, both (n, m) of the same probes, paired by person; chance 0."""
-    names = (probe_person, ref_person, probe_identity, ref_identity)
-    one, other = (_mated(gallery(s, *names)) for s in (similarity, placebo))
-    a, b = (_rank_draws(search, draws, seed) for search in (one, other))
-    k = _probe_people(one)
-    return _difference((_area_rate(a, one), _area_rate(b, other)), _t_half(a[1:] - b[1:], k))
+def rank_auc_difference(search: Gallery, placebo: Gallery, seed: int, draws: int = BOOTSTRAPS) -> Rate:
+    """`rank_auc` of a search minus that of the placebo's, both of the same probes, paired by person; chance 0."""
+    a, b = (_rank_draws(_mated(each), draws, seed) for each in (search, placebo))
+    half = _t_half(a[1:] - b[1:], _probe_people(search))
+    return _difference((_area_rate(a, search), _area_rate(b, placebo)), half)
 
 
-def permuted_rank_auc(
-    similarity: npt.ArrayLike,
-    probe_person: npt.ArrayLike,
-    ref_person: npt.ArrayLike,
-    seed: int,
-    draws: int = PERMUTATIONS,
-    *,
-    probe_identity: npt.ArrayLike | None = None,
-    ref_identity: npt.ArrayLike | None = None,
-) -> Rate:
+def permuted_rank_auc(search: Gallery, seed: int, draws: int = PERMUTATIONS) -> Rate:
     """Mean `rank_auc` where each person's probes are taken for another's at random, the 95 % range as interval."""
-    search = _mated(gallery(similarity, probe_person, ref_person, probe_identity, ref_identity))
-    permuted = _permuted_ranks(search, _placements(search), draws, seed)
+    permuted = _permuted_ranks(_mated(search), draws, seed)
     return people.null_range(permuted, len(search.similarity), _probe_people(search))
 
 
 def detectable_rank_auc(
-    similarity: npt.ArrayLike,
-    probe_person: npt.ArrayLike,
-    ref_person: npt.ArrayLike,
+    search: Gallery,
     seed: int,
     power: float = 0.8,
     alpha: float = 0.05,
     *,
-    placebo: npt.ArrayLike | None = None,
-    probe_identity: npt.ArrayLike | None = None,
-    ref_identity: npt.ArrayLike | None = None,
+    placebo: Gallery | None = None,
     draws: int = PERMUTATIONS,
 ) -> Rate:
     """The smallest true `rank_auc` that `power` of such audits would have found: see `people.smallest_detectable`.
 
     Args:
-        placebo: (n, m) similarities of the placebo's probes, whose difference must be found as well.
+        placebo: the same probes of the placebo, whose difference must be found as well.
     """
-    found = []
-    for s in (similarity,) if placebo is None else (similarity, placebo):
-        search = _mated(gallery(s, probe_person, ref_person, probe_identity, ref_identity))
-        found.append(_permuted_ranks(search, _placements(search), draws, seed))
+    permuted = _permuted_ranks(_mated(search), draws, seed)
+    other = None if placebo is None else _permuted_ranks(_mated(placebo), draws, seed)
     k = _probe_people(search)
-    smallest = people.detectable(found[0], k - 1, power, alpha, found[1] if len(found) > 1 else None)
+    smallest = people.detectable(permuted, k - 1, power, alpha, other)
     return replace(smallest, n=len(search.similarity), n_people=k)
 
 
@@ -355,11 +315,12 @@ def _difference(rates: tuple[Rate, Rate], half: float | None) -> Rate:
     return Rate(value, (max(value - halves[0], -1.0), min(value + halves[1], 1.0)), 0.0, a.n, a.n_people)
 
 
-def _permuted_ranks(search: Gallery, values: Array, draws: int, seed: int) -> Array:
+def _permuted_ranks(search: Gallery, draws: int, seed: int) -> Array:
     """(draws,) the area where the probes of each person are taken for those of a person drawn without replacement.
 
     A person's f-th finger takes the f-th finger of the other, counted round where that one has fewer.
     """
+    values = _placements(search)
     asked, row = np.unique(search.probe_identity, return_inverse=True)
     sums = csr_array((np.ones(len(row)), (row, np.arange(len(row))))) @ values
     owners = np.unique(search.owner)

@@ -14,8 +14,6 @@ import numpy.typing as npt
 from scipy import stats
 from scipy.sparse import coo_array, csr_array
 
-from fpray.metrics.identification import choice_auc as choice_auc
-from fpray.metrics.identification import rank_auc as rank_auc
 from fpray.metrics.people import BOOTSTRAPS, Array, finite, joined, percentiles, proportion, resampled
 from fpray.metrics.rate import Rate
 
@@ -178,10 +176,10 @@ class Comparisons:
     genuine: npt.NDArray[np.bool_]
     people: npt.NDArray[np.str_]
 
-
-def _impostor(pairs: Comparisons) -> npt.NDArray[np.bool_]:
-    """(n,) pairs of two people: two fingers of one person are neither genuine nor impostor."""
-    return np.asarray(~pairs.genuine & (pairs.people[:, 0] != pairs.people[:, 1]))
+    @property
+    def impostor(self) -> npt.NDArray[np.bool_]:
+        """(n,) pairs of two people: two fingers of one person are neither genuine nor impostor."""
+        return np.asarray(~self.genuine & (self.people[:, 0] != self.people[:, 1]))
 
 
 def rates_at(
@@ -203,7 +201,7 @@ def rates_at(
         ValueError: no genuine or no impostor pair, or a similarity that is not finite.
     """
     accepted = finite(scores, 'similarities') >= threshold
-    impostor = _impostor(pairs)
+    impostor = pairs.impostor
     if not pairs.genuine.any() or not impostor.any():
         raise ValueError('rates at a threshold need genuine and impostor pairs')
     tar, fmr = (_rate(drawn, pairs.people[kept], pairs.people) for drawn, kept in
@@ -413,7 +411,7 @@ def separation(
         ValueError: no genuine or no impostor pair.
     """
     drawn, k = _drawn(np.asarray(scores, np.float64)[None], pairs, seed, fmr, draws)
-    impostor = _impostor(pairs)
+    impostor = pairs.impostor
     threshold = threshold_at_fmr(np.asarray(scores)[impostor], fmr, pairs.people[impostor])
     note = f'threshold {threshold.value:g} at FMR {threshold.fmr:.2%}, {threshold.false_matches} false matches'
     note += '' if threshold.resolvable else '; not resolvable: under 30 false matches or 10 people'

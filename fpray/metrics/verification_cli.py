@@ -31,11 +31,6 @@ class Group:
     scores: np.ndarray
     pairs: Comparisons
 
-    @property
-    def impostor(self) -> np.ndarray:
-        """(n,) bool: pairs of two people."""
-        return np.asarray(~self.pairs.genuine & (self.pairs.people[:, 0] != self.pairs.people[:, 1]))
-
 
 def read_scores(path: str) -> pd.DataFrame:
     """The table of comparisons: `similarity, genuine, probe_subject, reference_subject`, and where it has them
@@ -95,7 +90,7 @@ def _usable(group: Group, path: str) -> None:
     where = f'{path}, {group.name}' if group.name else path
     if not group.pairs.genuine.any():
         raise UserError(f'{where}: no genuine pairs', 'compare two pictures of one finger as well')
-    if not group.impostor.any():
+    if not group.pairs.impostor.any():
         raise UserError(f'{where}: no pairs of two people', 'compare pictures of different people as well')
 
 
@@ -107,7 +102,7 @@ def measure(group: Group, others: Group | None, fmrs: list[float]) -> dict[str, 
         others: whose impostor pairs set the thresholds; None: the group's own, which flatters it.
         fmrs: false match rates to set thresholds at.
     """
-    g, i = group.pairs.genuine, group.impostor
+    g, i = group.pairs.genuine, group.pairs.impostor
     spread = d_prime(group.scores[g], group.scores[i])
     source = group if others is None else others
     found: dict[str, Any] = {
@@ -118,8 +113,9 @@ def measure(group: Group, others: Group | None, fmrs: list[float]) -> dict[str, 
         'people_in_both': 0 if others is None else len(np.intersect1d(group.pairs.people, source.pairs.people)),
         'at': [],
     }
+    apart = source.pairs.impostor
     for fmr in fmrs:
-        at = threshold_at_fmr(source.scores[source.impostor], fmr, source.pairs.people[source.impostor])
+        at = threshold_at_fmr(source.scores[apart], fmr, source.pairs.people[apart])
         rates = rates_at(group.scores, group.pairs, at.value)
         found['at'].append({'fmr_asked': fmr, 'threshold': asdict(at), **{k: r.as_dict() for k, r in rates.items()}})
     return found
@@ -176,7 +172,7 @@ def _others(table: pd.DataFrame, condition: str, path: str) -> tuple[Group, pd.D
     if there.all():
         raise UserError(f'{path}: no other condition than {condition!r}', 'there is nothing left to judge')
     others = _group(condition, table[there])
-    if not others.impostor.any():
+    if not others.pairs.impostor.any():
         raise UserError(f'{path}, {condition}: no pairs of two people', 'a threshold needs them')
     return others, table[~there]
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
-from fpray.data.config import DataConfig, GroupsConfig
+from fpray.data.config import GROUPS, DataConfig, GroupsConfig
 from fpray.data.groups import Groups, deal
 from fpray.data.imageset import ImageSet, list_folder, read_folder, with_altered
 from fpray.data.splits import unseen_available
 from fpray.store import Context, Stage
 from fpray.studies.plan import COORDINATOR, Plan
-from fpray.studies.steps import derive_seed, numbered, stand_in
+from fpray.studies.steps import derive_seed, numbered, stand_in, with_foreseen_versions
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ def add_set(laid: Plan) -> tuple[Stage, Stage]:
 
 def total(groups: GroupsConfig) -> int:
     """People of all groups together."""
-    return groups.public + groups.adapt + groups.attacker + groups.judge + groups.threshold + groups.victims
+    return sum(getattr(groups, group) for group in GROUPS)
 
 
 def read_or_draw(context: Context) -> None:
@@ -81,10 +79,7 @@ def people_lines(laid: Plan) -> list[str]:
         records = list_folder(root, data)
         records['image_id'] = records['path']
         if data.query_impressions and not unseen_available(records, data):
-            fingers = records.drop_duplicates('identity').assign(altered=True)
-            copies = [fingers.assign(impression=f'altered-{n}', image_id=fingers['image_id'] + f'#{n}')
-                      for n in range(data.query_impressions)]
-            records = pd.concat([records, *copies], ignore_index=True)
+            records = with_foreseen_versions(records, data.query_impressions)
     else:
         records = numbered(total(laid.config.groups), data)
         records['image_id'] = records['path']

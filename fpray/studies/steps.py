@@ -207,12 +207,17 @@ def foreseen(config: Any, folders: Mapping[str, str], seed: int) -> tuple[pd.Dat
         max(split.sizes) + split.nonmembers + learning_people(split), data)
     records['image_id'] = records.get('side', pd.Series('', records.index)) + '/' + records['path']
     if data.query_impressions and (config.owner or not unseen_available(records, data)) and not _has_altered(records):
-        fingers = records.drop_duplicates('identity').assign(altered=True)
-        records = pd.concat([records, *(fingers.assign(impression=f'altered-{n}', image_id=fingers['image_id'] + f'#{n}')
-                                        for n in range(data.query_impressions))], ignore_index=True)
+        records = with_foreseen_versions(records, data.query_impressions)
     drawn = draw(records, data, split, seed)
     check_asked(drawn, split.sizes, None if config.owner else config.query)
     return records, drawn
+
+
+def with_foreseen_versions(records: pd.DataFrame, copies: int) -> pd.DataFrame:
+    """Records as `with_altered` will lengthen them, so many versions an identity, as names alone foretell it."""
+    fingers = records.drop_duplicates('identity').assign(altered=True)
+    return pd.concat([records, *(fingers.assign(impression=f'altered-{n}', image_id=fingers['image_id'] + f'#{n}')
+                                 for n in range(copies))], ignore_index=True)
 
 
 def numbered(people: int, data: DataConfig) -> pd.DataFrame:

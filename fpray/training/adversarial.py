@@ -28,7 +28,14 @@ from fpray.models.gan import (
 )
 from fpray.training.config import GanConfig, LoopConfig, Loss
 from fpray.training.loop import SAMPLES, WEIGHTS, Batch, asked, derive, padded, pick_device
-from fpray.training.parallel import average_gradients, mean_over_workers, rows_of_workers, synchronise, world_size
+from fpray.training.parallel import (
+    average_gradients,
+    mean_over_workers,
+    own_rows,
+    rows_of_workers,
+    synchronise,
+    world_size,
+)
 
 
 class IdentityNetwork(Protocol):
@@ -291,9 +298,7 @@ class GanLearner:
 
     def _slice(self, draw: Callable[..., Tensor], count: int, *shape: int, noise: torch.Generator) -> Tensor:
         """This worker's rows of random numbers drawn for the whole batch."""
-        rank = torch.distributed.get_rank() if world_size() > 1 else 0
-        rows = draw(world_size() * count, *shape, generator=noise)
-        return rows[rank * count : (rank + 1) * count].to(self.device)
+        return own_rows(draw(world_size() * count, *shape, generator=noise)).to(self.device)
 
     def _place(self, network: Any) -> Any:
         order = torch.channels_last if self.loop.channels_last else torch.contiguous_format

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,8 @@ from torch import Tensor
 
 from fpray.models.auxiliary import Auxiliary, build_auxiliary
 from fpray.training.config import AuxiliaryTraining, LoopConfig
-from fpray.training.loop import WEIGHTS, Batch, asked, derive, padded, pick_device
-from fpray.training.parallel import average_gradients, synchronise, world_size
+from fpray.training.loop import WEIGHTS, Batch, anneal, asked, derive, padded, pick_device
+from fpray.training.parallel import average_gradients, own_rows, synchronise, world_size
 
 
 class AuxiliaryLearner:
@@ -44,8 +43,7 @@ class AuxiliaryLearner:
         """One step; returns the loss and the share of right answers on the noisy vectors."""
         vectors, labels = batch
         share = min(self.steps * self.loop.batch / self.loop.images, 1.0)
-        for group in self.optimiser.param_groups:
-            group['lr'] = self.config.lr * (1 + math.cos(math.pi * share)) / 2
+        anneal(self.optimiser, self.config.lr, share)
         self.steps += 1
         self.network.train()
         logits = self.network(self._noisy(vectors, noise))
@@ -70,9 +68,8 @@ class AuxiliaryLearner:
         """The vectors with noise in proportion to their own spread: this worker's rows of the whole batch's draw."""
         if not self.config.noise:
             return vectors
-        rank = torch.distributed.get_rank() if world_size() > 1 else 0
         count, length = vectors.shape
-        drawn = torch.randn(world_size() * count, length, generator=noise)[rank * count : (rank + 1) * count]
+        drawn = own_rows(torch.randn(world_size() * count, length, generator=noise))
         return vectors + self.config.noise * vectors.std(dim=1, keepdim=True) * drawn.to(self.device)
 
 

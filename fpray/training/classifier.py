@@ -13,8 +13,8 @@ from torch import Tensor
 from fpray.errors import UserError
 from fpray.models.scorer import Scorer, build_scorer
 from fpray.training.config import ClassifierConfig, LoopConfig
-from fpray.training.loop import WEIGHTS, Batch, asked, derive, padded, pick_device
-from fpray.training.parallel import average_gradients, synchronise, world_size
+from fpray.training.loop import WEIGHTS, Batch, anneal, asked, derive, padded, pick_device
+from fpray.training.parallel import average_gradients, own_rows, synchronise, world_size
 
 
 class ClassifierLearner:
@@ -48,8 +48,7 @@ class ClassifierLearner:
         """One step; returns the loss and the share of right answers on the augmented pictures."""
         pixels, labels = batch
         share = min(self.steps * self.loop.batch / self.loop.images, 1.0)
-        for group in self.optimiser.param_groups:
-            group['lr'] = self.config.lr * (1 + math.cos(math.pi * share)) / 2
+        anneal(self.optimiser, self.config.lr, share)
         self.steps += 1
         self.scorer.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.loop.amp == 'bf16'):
@@ -77,9 +76,7 @@ class ClassifierLearner:
 
     def _draws(self, count: int, noise: torch.Generator) -> Tensor:
         """(count, 5) in [-1, 1]: this worker's rows of what is drawn for the whole batch."""
-        rank = torch.distributed.get_rank() if world_size() > 1 else 0
-        rows = torch.rand(world_size() * count, 5, generator=noise) * 2 - 1
-        return rows[rank * count : (rank + 1) * count].to(self.device)
+        return own_rows(torch.rand(world_size() * count, 5, generator=noise) * 2 - 1).to(self.device)
 
 
 def augment(pixels: Tensor, draws: Tensor, config: ClassifierConfig) -> Tensor:

@@ -55,6 +55,17 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def rank() -> int:
+    """This worker's number among them; 0 outside a process group."""
+    return dist.get_rank() if world_size() > 1 else 0
+
+
+def own_rows(drawn: Tensor) -> Tensor:
+    """This worker's rows (N, ...) of what every worker drew alike for the whole batch, (world x N, ...)."""
+    count = len(drawn) // world_size()
+    return drawn[rank() * count : (rank() + 1) * count]
+
+
 class SyncedBatchNorm2d(nn.BatchNorm2d):
     """BatchNorm whose mean and variance are the whole batch's, over all workers; on any backend, gloo included."""
 

@@ -22,7 +22,7 @@ from fpray.models.codec import Codec, build_codec
 from fpray.models.config import CodecConfig
 from fpray.training.config import LoopConfig, RateDistortionConfig
 from fpray.training.loop import WEIGHTS, Batch, asked, derive, padded, pick_device
-from fpray.training.parallel import average_gradients, world_size
+from fpray.training.parallel import average_gradients, own_rows, rank, world_size
 
 CONFIG, WEIGHTS_FILE = 'codec.json', 'codec.pt'
 KEY_DIGITS = 16
@@ -134,7 +134,7 @@ class CodecLearner:
         shape, count = list(values.shape), values.shape[axis]
         shape[axis] = world_size() * count
         drawn = torch.rand(shape, generator=noise) - 0.5
-        return drawn.narrow(axis, _rank() * count, count).to(values.device)
+        return drawn.narrow(axis, rank() * count, count).to(values.device)
 
     def _cropped(self, pixels: Tensor, noise: torch.Generator) -> Tensor:
         """Square crops at places drawn for the whole batch, a picture one; whole pictures without `crop`."""
@@ -146,7 +146,7 @@ class CodecLearner:
                 f'rate_distortion.crop {side}: pictures are {height} x {width} px', f'give at most {min(height, width)}'
             )
         count = len(pixels)
-        shares = torch.rand(world_size() * count, 2, generator=noise)[_rank() * count :][:count]
+        shares = own_rows(torch.rand(world_size() * count, 2, generator=noise))
         corners = (shares * torch.tensor([height - side + 1, width - side + 1])).long().tolist()
         crops = [
             picture[:, top : top + side, left : left + side]
@@ -239,7 +239,3 @@ def codec_key(folder: Path | str) -> str:
     for name in (WEIGHTS_FILE, CONFIG):
         digest.update((Path(folder) / name).read_bytes())
     return digest.hexdigest()[:KEY_DIGITS]
-
-
-def _rank() -> int:
-    return torch.distributed.get_rank() if world_size() > 1 else 0

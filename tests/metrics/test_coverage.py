@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from fpray.metrics.classification import accuracy, seen
-from fpray.metrics.identification import choice_auc, detectable_rank_auc, rank_auc, rank_auc_difference
+from fpray.metrics.identification import choice_auc, detectable_rank_auc, gallery, rank_auc, rank_auc_difference
 from fpray.metrics.image import median_rate
 from fpray.metrics.verification import Comparisons, acceptance, rates_at
 
@@ -32,7 +32,8 @@ def reconstructions(rng, people, shift, references=3):
 @pytest.mark.parametrize('people', [10, 20, 50])
 @pytest.mark.parametrize('shift', [0.0, 1.0, 2.5])
 def test_rank_auc_covers_and_its_p_holds(people, shift):
-    rates = [rank_auc(*reconstructions(np.random.default_rng((i, people)), people, shift), i, 400) for i in range(STUDIES)]
+    rates = [rank_auc(gallery(*reconstructions(np.random.default_rng((i, people)), people, shift)), i, 400)
+             for i in range(STUDIES)]
     miss = missed(rates, stats.norm.cdf(shift / 2**0.5))
     print(f'\n{people} people, AUC {stats.norm.cdf(shift / 2**0.5):.2f}: missed {miss} %')
     assert (miss <= 5).all() and miss.sum() <= 8
@@ -45,8 +46,8 @@ def test_attack_minus_placebo_covers(people):
     rates = []
     for i in range(STUDIES):
         rng = np.random.default_rng((i, people))
-        (attack, *names), (placebo, *_) = reconstructions(rng, people, 1.0), reconstructions(rng, people, 0.0)
-        rates.append(rank_auc_difference(attack, placebo, *names, i, 400))
+        attack, placebo = (gallery(*reconstructions(rng, people, shift)) for shift in (1.0, 0.0))
+        rates.append(rank_auc_difference(attack, placebo, i, 400))
     miss = missed(rates, stats.norm.cdf(0.5**0.5) - 0.5)
     print(f'\n{people} people, attack minus placebo: missed {miss} %')
     assert (miss <= 5).all() and miss.sum() <= 8
@@ -54,9 +55,9 @@ def test_attack_minus_placebo_covers(people):
 
 def test_the_smallest_detectable_is_found_in_four_of_five_studies():
     people = 30
-    smallest = detectable_rank_auc(*reconstructions(np.random.default_rng(0), people, 0.0), 0).estimate
+    smallest = detectable_rank_auc(gallery(*reconstructions(np.random.default_rng(0), people, 0.0)), 0).estimate
     shift = stats.norm.ppf(smallest) * 2**0.5
-    found = [rank_auc(*reconstructions(np.random.default_rng((i, 9)), people, shift), i, 400).lower > 0.5
+    found = [rank_auc(gallery(*reconstructions(np.random.default_rng((i, 9)), people, shift)), i, 400).lower > 0.5
              for i in range(STUDIES)]
     print(f'\nAUC {smallest:.3f}: found in {100 * np.mean(found):.0f} %')
     assert 0.7 <= np.mean(found) <= 0.9

@@ -60,8 +60,8 @@ def by_loops(s, person, theirs, identity, their, weight=None):
 def test_rank_auc_is_the_share_of_others_below_ones_own(digits):
     s, *names = searched(digits=digits)
     identities = {'probe_identity': names[2], 'ref_identity': names[3]}
-    assert rank_auc(s, *names[:2], 0, 50, **identities).estimate == pytest.approx(by_loops(s, *names), abs=1e-12)
-    whole = rank_auc(s, *names[:2], 0, 50)  # every finger of the person is its own then
+    assert rank_auc(gallery(s, *names[:2], **identities), 0, 50).estimate == pytest.approx(by_loops(s, *names), abs=1e-12)
+    whole = rank_auc(gallery(s, *names[:2]), 0, 50)  # every finger of the person is its own then
     blank = np.full(len(names[2]), ''), np.full(len(names[3]), '')
     assert whole.estimate == pytest.approx(by_loops(s, *names[:2], *blank), abs=1e-12)
     assert (whole.n, whole.n_people, whole.chance) == (32, 8, 0.5)
@@ -72,7 +72,7 @@ def test_rank_bootstrap_is_that_of_copied_people():
     weights = resampled(np.zeros(5), 200, 7)
     people = np.unique(names[1])
     drawn = [by_loops(s, *names, dict(zip(people, w, strict=True))) for w in weights[1:] if (w > 0).sum() > 1]
-    rate = rank_auc(s, *names[:2], 7, 200, probe_identity=names[2], ref_identity=names[3])
+    rate = rank_auc(gallery(s, *names), 7, 200)
     half = stats.t.ppf(0.975, 4) * np.std(drawn) * np.sqrt(5 / 4) / (rate.estimate * (1 - rate.estimate))
     logit = np.log(rate.estimate / (1 - rate.estimate))
     assert rate.interval == pytest.approx(1 / (1 + np.exp(-(logit + np.array([-half, half])))), abs=1e-9)
@@ -85,9 +85,9 @@ def test_rank_p_and_null_agree_with_all_assignments():
     for order in itertools.permutations(people):
         taken = dict(zip(people, order, strict=True))
         every.append(by_loops(s, np.array([taken[p] for p in names[0]]), *names[1:]))
-    rate = rank_auc(s, *names[:2], 0, 50)
+    rate = rank_auc(gallery(s, *names[:2]), 0, 50)
     assert rate.p == pytest.approx(np.mean(np.array(every) >= rate.estimate - 1e-12), abs=0.02)
-    null = permuted_rank_auc(s, *names[:2], 0)
+    null = permuted_rank_auc(gallery(s, *names[:2]), 0)
     assert null.estimate == pytest.approx(np.mean(every), abs=0.005) and null.chance == 0.5
     assert null.interval == pytest.approx(np.quantile(every, (0.025, 0.975)), abs=0.02)
     assert np.mean(every) == pytest.approx(0.5, abs=0.01)
@@ -97,49 +97,50 @@ def test_a_picture_that_knows_nothing_of_the_person_has_one_half():
     """One mean image for everybody: all rows are equal, and what favours one person costs another."""
     s, *names = searched(fingers=1)
     same = np.tile(s[0], (len(s), 1))
-    rate = rank_auc(same, *names[:2], 0, 200)
+    rate = rank_auc(gallery(same, *names[:2]), 0, 200)
     assert rate.estimate == pytest.approx(0.5) and rate.lower < 0.5 < rate.upper and rate.p > 0.4
-    flat = rank_auc(np.zeros_like(s), *names[:2], 0, 200)
+    flat = rank_auc(gallery(np.zeros_like(s), *names[:2]), 0, 200)
     assert (flat.estimate, flat.interval) == (0.5, (None, None)) and flat.p == 1
 
 
 def test_perfect_ranks_are_as_sure_as_their_people_are_many():
     s, *names = searched(fingers=1, shift=50)
     edge = 0.025 ** (1 / 8)
-    assert rank_auc(s, *names[:2], 0, 50).interval == pytest.approx((edge, 1))
-    assert rank_auc(-s, *names[:2], 0, 50).interval == pytest.approx((0, 1 - edge))
-    difference = rank_auc_difference(s, -s, *names[:2], 0, 50)
+    assert rank_auc(gallery(s, *names[:2]), 0, 50).interval == pytest.approx((edge, 1))
+    assert rank_auc(gallery(-s, *names[:2]), 0, 50).interval == pytest.approx((0, 1 - edge))
+    difference = rank_auc_difference(gallery(s, *names[:2]), gallery(-s, *names[:2]), 0, 50)
     assert difference.estimate == 1 and difference.interval == pytest.approx((1 - np.hypot(1 - edge, 1 - edge), 1))
 
 
 def test_rank_difference_is_paired_by_person():
     s, *names = searched(people=20, fingers=1)
     noise = np.random.default_rng(9).normal(0, 0.05, s.shape)
-    near, far = (rank_auc_difference(s, other, *names[:2], 0, 200) for other in (s + noise, searched(20, 1, seed=5)[0]))
-    a, b = (rank_auc(x, *names[:2], 0, 50).estimate for x in (s, s + noise))
+    search, close, apart = (gallery(x, *names[:2]) for x in (s, s + noise, searched(20, 1, seed=5)[0]))
+    near, far = (rank_auc_difference(search, other, 0, 200) for other in (close, apart))
+    a, b = (rank_auc(x, 0, 50).estimate for x in (search, close))
     assert near.estimate == pytest.approx(a - b) and near.chance == 0
     assert near.upper - near.lower < 0.3 * (far.upper - far.lower)
-    nothing = rank_auc_difference(s, searched(20, 1, shift=0, seed=6)[0], *names[:2], 0, 200)
+    nothing = rank_auc_difference(search, gallery(searched(20, 1, shift=0, seed=6)[0], *names[:2]), 0, 200)
     assert nothing.lower > 0  # an attack against a placebo that knows nothing
 
 
 def test_further_people_among_the_references_are_others_only():
     s, *names = searched(people=8, fingers=1)
     probes = np.isin(names[0], ['p0', 'p1', 'p2', 'p3'])
-    rate = rank_auc(s[probes], names[0][probes], names[1], 0, 100)
+    rate = rank_auc(gallery(s[probes], names[0][probes], names[1]), 0, 100)
     assert rate.estimate == pytest.approx(by_loops(s[probes], names[0][probes], names[1], names[2][probes], names[3]))
     assert rate.n_people == 4 and rate.p is not None
     with pytest.raises(ValueError, match='no reference of their own'):
-        rank_auc(s, names[0], np.where(names[1] == 'p0', 'x', names[1]), 0)
+        rank_auc(gallery(s, names[0], np.where(names[1] == 'p0', 'x', names[1])), 0)
     with pytest.raises(ValueError, match='one person only'):
-        rank_auc(s[names[0] == 'p0'][:, :3], names[0][names[0] == 'p0'], names[1][:3], 0)
+        rank_auc(gallery(s[names[0] == 'p0'][:, :3], names[0][names[0] == 'p0'], names[1][:3]), 0)
 
 
 def test_people_with_unequal_numbers_of_fingers_are_permuted_too():
     s, *names = searched(people=6, fingers=2)
     probe, ref = (~((p == 'p0') & (f == 'f1')) for p, f in ((names[0], names[2]), (names[1], names[3])))
     cut = s[probe][:, ref], names[0][probe], names[1][ref]
-    null = permuted_rank_auc(*cut, 0, probe_identity=names[2][probe], ref_identity=names[3][ref])
+    null = permuted_rank_auc(gallery(*cut, names[2][probe], names[3][ref]), 0)
     assert null.lower < 0.5 < null.upper and null.n_people == 6
 
 
@@ -157,15 +158,16 @@ def test_sizes_and_numbers_are_checked():
 def test_the_smallest_detectable_is_quantiles_of_t_times_the_permutations_deviation(kind):
     if kind == 'rank':
         s, *names = searched(people=20, fingers=1, shift=0)
-        data, find, null = (s, *names[:2], 0), detectable_rank_auc, permuted_rank_auc
+        other = gallery(np.random.default_rng(4).normal(size=s.shape), *names[:2])
+        data, find, null = (gallery(s, *names[:2]), 0), detectable_rank_auc, permuted_rank_auc
     else:
         data = (*choices(20, 0)[0:3], 0)
+        other = np.random.default_rng(4).normal(size=np.shape(data[0]))
         find, null = detectable_choice_auc, permuted_choice_auc
     smallest, spread = find(*data), null(*data)
     sd = (spread.upper - spread.lower) / (2 * stats.norm.ppf(0.975))
     expected = 0.5 + sum(stats.t.ppf((0.975, 0.8), 19)) * sd
     assert smallest.estimate == pytest.approx(expected, abs=0.02) and smallest.interval == (None, None)
-    other = np.random.default_rng(4).normal(size=np.shape(data[0]))
     assert find(*data, placebo=other).estimate > smallest.estimate
     assert find(*data, power=0.95).estimate > smallest.estimate
     assert (smallest.n, smallest.n_people) == (spread.n, 20)
