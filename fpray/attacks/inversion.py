@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +28,7 @@ from fpray.metrics.lipschitz import (
     scale_factor,
     transposed_bound,
 )
+from fpray.models.extractors import Extractor
 from fpray.models.reconstructor import Reconstructor
 from fpray.training.loop import asked, derive, numerics, padded
 from fpray.training.reconstruction import reconstruct
@@ -78,7 +78,7 @@ def nearest_image(vectors: np.ndarray, known_vectors: np.ndarray, known_pixels: 
 
 
 def direct(
-    network: Any,
+    network: Extractor,
     vectors: np.ndarray,
     *,
     start: np.ndarray,
@@ -134,7 +134,7 @@ def _started(origin: Tensor, noise: float, seed: int) -> Tensor:
 
 
 def _search(
-    network: Any, wanted: Tensor, picture: Tensor, steps: int, seconds: float, lr: float, smoothness: float
+    network: Extractor, wanted: Tensor, picture: Tensor, steps: int, seconds: float, lr: float, smoothness: float
 ) -> np.ndarray:
     picture = picture.clone().requires_grad_()
     optimiser, until, count = torch.optim.Adam([picture], lr), time.perf_counter() + seconds, 0
@@ -231,7 +231,7 @@ def _left_out(u: np.ndarray, s: np.ndarray, turned: np.ndarray, y: np.ndarray, p
 # What moves how far -----------------------------------------------------------------------------------------------
 
 
-def perceptual(network: Any, a: np.ndarray, b: np.ndarray, batch: int = 64, threads: int = 1) -> np.ndarray:
+def perceptual(network: Extractor, a: np.ndarray, b: np.ndarray, batch: int = 64, threads: int = 1) -> np.ndarray:
     """Euclidean distance of two pictures' vectors in one network (section 6.2), (n,) float64.
 
     Args:
@@ -325,7 +325,7 @@ def _reconstructed(vectors: np.ndarray, reconstructor: Reconstructor) -> np.ndar
     return reconstruct(reconstructor, vectors)
 
 
-def _searched(vectors: np.ndarray, network: Any, known_pixels: np.ndarray) -> np.ndarray:
+def _searched(vectors: np.ndarray, network: Extractor, known_pixels: np.ndarray) -> np.ndarray:
     return direct(network, vectors, start=mean_image(known_pixels))
 
 
