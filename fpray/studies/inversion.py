@@ -125,9 +125,8 @@ def _headline(config: InversionConfig, right: str, system: str) -> tuple[Arm, ..
     """The endpoint's attack, the same with the right model given, its controls and its baselines."""
     direct = config.baselines.equal_time or config.baselines.steps
     wrong = SHUFFLED if config.box else config.invert.placebo
-    known = right if not config.box or config.target.kind == 'dlib' else ''
     return (Arm(END_TO_END, system, 'guess'), Arm(TOLD, system, 'network', right), Arm(PLACEBO, system, 'network', wrong),
-            Arm(MEAN, system, 'mean'), *((Arm(NEAREST, system, 'nearest', right),) if known or config.box else ()),
+            Arm(MEAN, system, 'mean'), Arm(NEAREST, system, 'nearest', right),
             *((Arm(DIRECT, system, 'direct', right),) if direct and not config.box else ()),
             Arm(REHEARSAL, system, 'network', right, group='threshold'))
 
@@ -150,6 +149,7 @@ class _Layout:
         self.arms = arms_of(self.config)
         self.networks: dict[str, tuple[Stage, str]] = {}  # key of an extractor -> its stage and rung
         self.vectors: dict[str, Stage] = {}  # key -> vectors of whoever is asked about
+        self.places = {rung: key_of(self.config.right, rung) for rung in rungs_of(self.config)} or {'': self.config.right}
         self.known: dict[tuple[str, str], Stage] = {}  # (condition, network) -> vectors of the attacker's pictures
 
     def seed(self, *words: str) -> int:
@@ -163,7 +163,6 @@ class _Layout:
         self.asked = self.subset('asked', ('adapt', 'threshold', 'victims'))
         for key in (*self.networks, *((config.right,) if config.box else ())):
             self.vectors[key] = self.embed(f'vectors/{key}', key, self.asked)
-        judged = config.judge.kind != 'trained'
         if config.judge.kind == 'dlib':
             self.vectors[JUDGE] = self.laid.add(f'vectors/{JUDGE}', steps.embed_by_box, {'kind': 'dlib'},
                                                 {'pictures': self.asked}, 6)
@@ -175,7 +174,7 @@ class _Layout:
         real = self.laid.add('real', steps.real, {
             'systems': sorted(self.vectors), 'matcher': config.judge.kind == 'matcher'},
             {'pictures': self.set, 'people': self.people, 'asked': self.asked,
-             **{f'vectors/{key}': stage for key, stage in self.vectors.items()}}, 4 + 40 * judged)
+             **{f'vectors/{key}': stage for key, stage in self.vectors.items()}}, 4 if config.judge.kind != 'matcher' else 60)
         tried = {group: self.attempt(group, arms, guess) for group, arms in self.arms.items()}
         self.end(guess, real, tried)
 
@@ -189,10 +188,8 @@ class _Layout:
         if self.ladder is not None:
             inputs['ladder'] = self.ladder
         self.laid.add('numbers', numbers, {
-            'seed': self.laid.seed, 'config': replace(config, seed=self.laid.seed, data=self.laid.data, target=replace(
-                config.target, templates='', answers='', replies='', kind='trained'), attacker=replace(
-                config.attacker, folder='', other='')) if False else self.bare(), 'arms': self.arms,
-            'system': system_of(config), 'rungs': rungs_of(config), 'conditions': conditions_of(config)}, inputs, 20)
+            'seed': self.laid.seed, **self.bare(), 'arms': self.arms, 'system': system_of(config), 'places': self.places,
+            'rungs': rungs_of(config), 'conditions': conditions_of(config), 'perceptual': self.perceptual}, inputs, 20)
 
     def bare(self) -> dict[str, Any]:
         """The configuration as the numbers need it: without paths, which no key may hold."""
@@ -280,13 +277,12 @@ class _Layout:
     def guess(self) -> Stage:
         """Which network made each stolen vector, at every rung."""
         config = self.config
-        places = {rung: key_of(config.right, rung) for rung in rungs_of(config)} or {'': config.right}
         return self.laid.add('guess', steps.guess, {
-            'pool': config.pool, 'told': config.target.model, 'inference': config.inference, 'places': places,
+            'pool': config.pool, 'told': config.target.model, 'inference': config.inference, 'places': self.places,
             'seed': self.seed('guess')},
             {'people': self.people, 'asked': self.asked,
              **{f'known/{name}': self.known[SAME, name] for name in config.pool},
-             **{f'vectors/{key}': self.vectors[key] for key in {*config.pool, *places.values()}}}, 15,
+             **{f'vectors/{key}': self.vectors[key] for key in {*config.pool, *self.places.values()}}}, 15,
             in_process(config.inference.loop))
 
     def invert_networks(self, guess: Stage) -> dict[str, Stage]:
@@ -332,7 +328,7 @@ class _Layout:
             asked['search'] = self.search(name)
         return self.laid.add(f'reconstructor/{key}', steps.reconstructor, {
             'training': invert.training, 'loop': loop, 'depths': invert.depths, 'rung': rung, 'shuffled': shuffled,
-            'needed': name if guess is not None else '', 'seed': self.seed('reconstructor', key)},
+            'joint': key == OWNER, 'needed': name if guess is not None else '', 'seed': self.seed('reconstructor', key)},
             {**inputs, **asked}, (60 if guess is None else 10) * (invert.brief if brief else 1), in_process(loop))
 
     def search(self, name: str) -> Stage:
@@ -356,20 +352,19 @@ class _Layout:
         vectors = {f'vectors/{key}': self.vectors[key] for key in systems}
         made = self.laid.add(f'invert/{group}', steps.invert, {
             'arms': arms, 'pool': config.pool, 'seed': self.seed('invert', group), 'steps': config.baselines.steps,
-            'equal_time': config.baselines.equal_time, 'right': config.right},
+            'equal_time': config.baselines.equal_time, 'places': self.places},
             {**base, **vectors, **self.sources(arms, guess)}, 3)
         judges = {'network/judge': self.networks[JUDGE][0]} if JUDGE in self.networks else {}
         if JUDGE in self.vectors:
             judges[f'vectors/{JUDGE}'] = self.vectors[JUDGE]
-        asked = {key: self.networks[key][1] for key in systems if key in self.networks}
-        replies = {'replies': self.laid.prints['replies']} if 'replies' in self.laid.prints else {}
         perceptual = self.perceptual
+        asked = {key: self.networks[key][1] for key in {*systems, perceptual} - {JUDGE} if key in self.networks}
+        replies = {'replies': self.laid.prints['replies']} if 'replies' in self.laid.prints else {}
         return made, self.laid.add(f'verify/{group}', steps.verify, {
             'arms': arms, 'rungs': asked, 'kind': config.target.kind, 'judge': config.judge.kind, 'replies': replies,
             'perceptual': perceptual},
             {**base, **vectors, 'invert': made, **judges, **{f'network/{key}': self.networks[key][0] for key in asked},
-             **({f'network/{perceptual}': self.networks[perceptual][0], f'vectors/{perceptual}': self.vectors[perceptual]}
-                if perceptual in self.networks else {})}, 4)
+             f'vectors/{perceptual}': self.vectors[perceptual]}, 4)
 
     @property
     def perceptual(self) -> str:
@@ -390,13 +385,13 @@ class _Layout:
             if arm.how in ('mean', 'nearest'):
                 found['attacker'] = self.attackers[SAME]
             if arm.how == 'nearest':
-                found[f'known/{arm.network}'] = self.known[SAME, arm.network]
+                found[f'known/{arm.network}'] = self.know(SAME, arm.network)
             if arm.how == 'direct':
-                found['network'] = self.networks[arm.network][0]
-                found['attacker'] = self.attackers[SAME]
+                found |= {'network': self.networks[arm.network][0], 'attacker': self.attackers[SAME],
+                          f'reconstructor/{arm.network}': self.reconstructors[arm.network]}
             if arm.space:
-                found[f'known/{arm.system}'] = self.know(SAME, arm.system)
                 name, _, condition = arm.network.partition('/')
                 found[f'known/{arm.network}'] = self.know(condition or SAME, name)
-                found[f'known/{SAME}/{name}'] = self.know(SAME, name)
+                if arm.space == 'linear':
+                    found[f'known/{arm.system}'] = self.know(condition or SAME, arm.system)
         return found

@@ -21,7 +21,7 @@ from fpray.studies.embedding_config import (
     once,
     rung_of,
 )
-from fpray.training.config import AuxiliaryTraining, LoopConfig, ReconstructionConfig, RecognitionConfig
+from fpray.training.config import AuxiliaryTraining, LoopConfig, RecognitionConfig, ReconstructionConfig
 
 SAME, IDENT, OTHER = CONDITIONS = ('Same-PreProc', 'Same-Ident', 'Diff-PreProc')
 """What the attacker's pictures are (section 5.3): other people's from the same pipeline, the victims' own other pictures
@@ -350,7 +350,7 @@ def desk() -> InversionConfig:
 
 
 def paper() -> InversionConfig:
-    """The source's own sizes (sections 5.1, 5.2), for a GPU cluster: 64 px, ResNet and its like, 90,000 pictures, 200 epochs.
+    """The source's own sizes (sections 5.1, 5.2), for a GPU cluster: ResNet and its like, 90,000 pictures, 200 epochs.
 
     The source has 336 identities of PolyU x 50 and 600 of SOCOFing x 10; here as many people are drawn, or given by
     --data.root. Its networks start from ImageNet: give --candidates.recognition.extractor.weights, or --allow-download.

@@ -6,9 +6,9 @@ import json
 import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -27,15 +27,16 @@ from fpray.models.extractors import build_extractor
 from fpray.store import Context
 from fpray.studies.embedding_config import REFERENCES, TEMPLATE
 from fpray.studies.groups import read_groups
-from fpray.studies.inversion_config import BASELINE, IDENT, JUDGE, OTHER, SAME, Arm
+from fpray.studies.inversion_config import BASELINE, IDENT, JUDGE, OTHER, Arm
 from fpray.studies.inversion_tasks import TRAINED, ReconstructionTask
 from fpray.studies.recognition_steps import asked_in_blocks, cosine, read_extractor, vectors_of
-from fpray.training.config import ReconstructionConfig
 from fpray.training.recognition import embed, load_extractor, save_extractor
 from fpray.training.reconstruction import load_reconstructor, reconstruct
 
 HELD_OUT = 2  # pictures of each identity that the adaptation does not see: how compactly they embed is a test of membership
-ANY, IMAGE, IMPRESSION = 'real', 'same image', 'another impression'  # what a probe is compared with
+REAL = 'real'  # the name under which real templates are compared
+IMAGE, IMPRESSION = 'same image', 'another impression'  # what a probe is compared with
+GROUPS: tuple[Literal['victims', 'threshold'], ...] = ('victims', 'threshold')
 UNUSED = 'unused.json'
 GUESSES = 'guesses.json'
 
@@ -244,8 +245,8 @@ def reconstructor(context: Context) -> None:
     layers = tuple(json.loads((context.inputs['search'] / 'layers.json').read_text())['layers']) \
         if 'search' in context.inputs else ()
     task = ReconstructionTask(
-        context.place('pictures'), context.place('vectors'), context.place('network') if 'network' in context.inputs else None,
-        config['rung'], config['training'], config['loop'], config['depths'], layers, config['seed'], config['shuffled'],
+        context.place('pictures'), context.place('vectors'), context.place('network') if 'network' in context.inputs else
+        None, config['rung'], config['training'], config['loop'], config['depths'], layers, config['seed'], config['shuffled'],
         config['joint'])
     train.fit(task, config['loop'], config['seed'], context)
     facts = json.loads((context.out / TRAINED).read_text())
@@ -268,7 +269,7 @@ def search_layers(context: Context) -> None:
     away = set(np.random.default_rng([config['seed']]).permutation(names)[:max(2, round(how.holdout * len(names)))])
     held = np.array([person in away for person in people])
     if held.all():
-        raise UserError('too few people of the attacker to search among', 'give --groups.attacker more, or --search.mode off')
+        raise UserError('the attacker has too few people to search for layers', 'give --groups.attacker more')
 
     def trial(own: Context, params: dict[str, Any], images: int) -> Outcome:
         layers = tuple(name for name in maps if params[name])
@@ -518,30 +519,20 @@ def _errors(context: Context, asked: Asked, arm: Arm, probes: pd.DataFrame, pixe
 
 
 def real(context: Context) -> None:
-    """scores.parquet: real templates against real references of victims and of the people who set thresholds, in every
-    system and with the judge, and the originals as they are asked about."""
+    """scores.parquet: real templates against real references of the victims, and against all other pictures of the people
+    who set thresholds, in every system and with the judge."""
     asked, groups = Asked(context), read_groups(context.inputs['people'])
     records = ImageSet.load(context.inputs['asked']).records
     tables = []
     for key in [*context.config['systems'], *([JUDGE] if context.config['matcher'] else [])]:
-        for group in ('victims', 'threshold'):
-            probes = probes_of(groups, Arm(ANY, key, 'network', group=group))  # type: ignore[arg-type]
+        for group in GROUPS:
+            probes = probes_of(groups, Arm(REAL, key, 'network', group=group))
             places = asked.at(probes['row'].to_numpy())
             matcher = Matcher(None, None, print_similarity) if not asked.has(key) else Matcher(
                 lambda pixels: pixels, asked.vectors(key))
             shown = np.asarray(asked.pixels[places]) if not asked.has(key) else asked.vectors(key)[places]
-            for against, rows in references_of(groups, group).items():
-                if against == IMPRESSION:
-                    table = compared(matcher, shown, probes, rows, records, asked)
-                    tables.append(table.assign(attack=ANY, condition=group, matcher=key, against=against))
+            rows = groups.references(group, REFERENCES) if group == 'victims' else groups.pictures(group, TEMPLATE)
+            table = compared(matcher, shown, probes, rows, records, asked)
+            tables.append(table.assign(attack=REAL, condition=group, matcher=key, against=IMPRESSION))
     _write(tables, context.out / 'scores.parquet')
 
-
-def plain(value: Any) -> Any:
-    """A dataclass as JSON takes it."""
-    return asdict(value)
-
-
-def same_condition(key: str) -> str:
-    """The condition of a reconstructor's key."""
-    return key.partition('/')[2] or SAME

@@ -1,4 +1,4 @@
-"""The training of one reconstructor as a small value that travels to workers: on the attacker's pictures and their vectors."""
+"""The training of one reconstructor as a small value that travels to workers."""
 
 from __future__ import annotations
 
