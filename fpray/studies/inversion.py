@@ -174,7 +174,8 @@ class _Layout:
         real = self.laid.add('real', steps.real, {
             'systems': sorted(self.vectors), 'matcher': config.judge.kind == 'matcher'},
             {'pictures': self.set, 'people': self.people, 'asked': self.asked,
-             **{f'vectors/{key}': stage for key, stage in self.vectors.items()}}, 4 if config.judge.kind != 'matcher' else 60)
+             **{f'vectors/{key}': stage for key, stage in self.vectors.items()}},
+            60 if config.judge.kind == 'matcher' else 4)
         tried = {group: self.attempt(group, arms, guess) for group, arms in self.arms.items()}
         self.end(guess, real, tried)
 

@@ -244,10 +244,10 @@ def reconstructor(context: Context) -> None:
     start = time.monotonic()
     layers = tuple(json.loads((context.inputs['search'] / 'layers.json').read_text())['layers']) \
         if 'search' in context.inputs else ()
+    network = context.place('network') if 'network' in context.inputs else None
     task = ReconstructionTask(
-        context.place('pictures'), context.place('vectors'), context.place('network') if 'network' in context.inputs else
-        None, config['rung'], config['training'], config['loop'], config['depths'], layers, config['seed'], config['shuffled'],
-        config['joint'])
+        context.place('pictures'), context.place('vectors'), network, config['rung'], config['training'], config['loop'],
+        config['depths'], layers, config['seed'], config['shuffled'], config['joint'])
     train.fit(task, config['loop'], config['seed'], context)
     facts = json.loads((context.out / TRAINED).read_text())
     (context.out / TRAINED).write_text(json.dumps({**facts, 'seconds': time.monotonic() - start}))

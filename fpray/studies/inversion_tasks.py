@@ -20,7 +20,7 @@ from fpray.training.recognition import save_extractor
 from fpray.training.reconstruction import (
     EMBEDDING,
     AutoEncoderLearner,
-    Pairs,
+    Embedded,
     ReconstructionLearner,
     save_reconstructor,
 )
@@ -60,7 +60,7 @@ class ReconstructionTask:
         pixels, vectors = ImageSet.load(locate(self.pictures)).pixels, np.asarray(vectors_of(locate(self.vectors)))
         if self.shuffled:
             vectors = vectors[np.random.default_rng([self.seed]).permutation(len(vectors))]
-        pairs = Pairs(pixels, vectors, self.rows)
+        pairs = Embedded(pixels, vectors, self.rows)
         network = None if self.network is None else read_extractor(locate(self.network), self.rung)
         kind = AutoEncoderLearner if self.joint else ReconstructionLearner
         learner = kind(self.fitted(pixels, vectors, network), self.loop, self.seed, network, vector_scale=pairs.scale,
