@@ -219,7 +219,8 @@ class _Layout:
     def attacker(self, condition: str) -> Stage:
         """The pictures that the attacker holds under a condition."""
         config, laid = self.config, self.laid
-        folder = 'unknown' if config.attacker.folder and condition != OTHER else 'other' if condition == OTHER else ''
+        given = {OTHER: 'other' if config.attacker.other else ''}
+        folder = given.get(condition, 'unknown' if config.attacker.folder else '')
         inputs = {'pictures': self.raw if condition == OTHER else self.set, 'people': self.people}
         return laid.add(f'attacker/{condition}', steps.attacker, {
             'condition': condition, 'folder': folder, 'print': laid.prints.get(folder, ''), 'data': laid.data,
