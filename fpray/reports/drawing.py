@@ -30,7 +30,8 @@ CONTRASTS = {  # contrast: (short name, its positives, its negatives)
     'iia': ('IIA', 'unseen impressions of trained people', 'unseen people'),
     'memorisation': ('Memorisation', 'trained impressions', 'unseen impressions of the same fingers'),
 }
-_VARIABLES = [''.join(f'--{name}:{pair[side]};' for name, pair in PALETTE.items()) for side in (0, 1)]
+DEEPEST = ('.75', '.5')  # opacity of a whole share in a matrix, light and dark: ink stays readable on it
+_VARIABLES = [''.join(f'--{name}:{pair[side]};' for name, pair in (PALETTE | {'deep': DEEPEST}).items()) for side in (0, 1)]
 THEME_CSS = (f':root{{{_VARIABLES[0]}}}'
              f'@media screen and (prefers-color-scheme:dark){{:root{{{_VARIABLES[1]}}}}}')
 FIGURE_CSS = (
@@ -45,6 +46,7 @@ FIGURE_CSS = (
     '.fig .dots{fill:none;stroke-width:2.6;stroke-linecap:round;opacity:.5}'
     '.fig .plus{stroke-width:1.1;opacity:.6}'
     '.fig .pale{opacity:.5}.fig .ringed{stroke:var(--card);stroke-width:1.5}'
+    '.fig .empty{fill:var(--wash)}.fig .own{fill:none;stroke:var(--ink)}'
     '.fig .halo{paint-order:stroke;stroke:var(--card);stroke-width:4}'
     + ''.join(f'.fig .s{i}{{stroke:var(--c{i})}}.fig .f{i}{{fill:var(--c{i})}}' for i in range(6))
 )
@@ -250,7 +252,7 @@ def svg(width: float, height: float, body: Iterable[str], name: str) -> str:
 
 def standalone(figure: str) -> str:
     """The figure as an SVG file of its own: margins, palette, background and name space included."""
-    width, height = _size(figure)
+    width, height = size_of(figure)
     frame = f'x="-16" y="-12" width="{width + 32:.0f}" height="{height + 24:.0f}"'
     head = (f'<svg class="fig" xmlns="http://www.w3.org/2000/svg" width="{1.5 * (width + 32):.0f}" '
             f'height="{1.5 * (height + 24):.0f}" viewBox="-16 -12 {width + 32:.0f} {height + 24:.0f}" ')
@@ -261,12 +263,13 @@ def standalone(figure: str) -> str:
 
 def stamped(figure: str, words: str) -> str:
     """The figure with the data's label under it, so that it stays with the figure wherever that goes."""
-    width, height = _size(figure)
+    width, height = size_of(figure)
     old, new = f'viewBox="0 0 {width:.0f} {height:.0f}"', f'viewBox="0 0 {width:.0f} {height + 24:.0f}"'
     return figure.replace(old, new).removesuffix('</svg>') + text_at(0, height + 18, words, 'm small') + '</svg>'
 
 
-def _size(figure: str) -> tuple[float, float]:
+def size_of(figure: str) -> tuple[float, float]:
+    """Width and height of a figure, px."""
     width, height = figure.split('viewBox="0 0 ', 1)[1].split('"', 1)[0].split()
     return float(width), float(height)
 
@@ -282,7 +285,7 @@ class Panel:
                  names: tuple[str, str], log: tuple[bool, bool] = (False, False),
                  right: float = 338.0, size: tuple[float, float] = (360.0, 190.0)) -> None:
         self.width, self.plot = size
-        heads, subs = wrap(title, self.width - 6, 14), wrap(counted, self.width - 6)
+        heads, subs = wrap(title, self.width - 6, 14), wrap(counted, self.width - 6) if counted else []
         self.body = [text_at(0, 16 + 18 * i, line, 'h') for i, line in enumerate(heads)]
         below = 18 * len(heads)
         self.body += [text_at(0, below + 16 + 16 * i, line, 'm') for i, line in enumerate(subs)]
