@@ -12,12 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fpray.attacks.embedding_box import FolderTemplates
+from fpray.data.imageset import list_folder
 from fpray.errors import UserError
 from fpray.store import Stage
 from fpray.studies import inversion_steps as steps
 from fpray.studies import recognition_steps
 from fpray.studies.embedding_config import NO_ADAPT, REFERENCES
-from fpray.studies.groups import add_set
+from fpray.studies.groups import add_set, people_lines
 from fpray.studies.inversion_analysis import numbers
 from fpray.studies.inversion_config import (
     BASELINE,
@@ -56,10 +58,27 @@ def plan(config: InversionConfig, cache: str | None = None) -> Plan:
     target = config.target
     laid = begin(config, {'answers': target.answers, 'replies': target.replies, 'other': config.attacker.other,
                           'unknown': config.attacker.folder}, cache)
-    if target.templates:
-        laid.folders['templates'], laid.prints['templates'] = target.templates, vectors_print(target.templates)
+    check_early(laid)
     _Layout(laid).lay()
     return laid
+
+
+def check_early(laid: Plan) -> None:
+    """Refuses what the names of the pictures and an owner's files show, before any stage leaves something behind.
+
+    Raises:
+        UserError: the set cannot be divided as asked; a template is missing, no vector or of another length; no answers.
+    """
+    target = laid.config.target
+    if target.templates:
+        laid.folders['templates'], laid.prints['templates'] = target.templates, vectors_print(target.templates)
+    if root := laid.folders.get('root'):
+        people_lines(laid)
+        if target.templates:
+            FolderTemplates(target.templates, list_folder(root, laid.config.data)).of([0])
+    for name in ('answers', 'replies'):
+        if path := laid.folders.get(name):
+            steps.read_answers(path)
 
 
 def vectors_print(folder: str) -> str:
@@ -112,6 +131,12 @@ def arms_of(config: InversionConfig) -> dict[str, tuple[Arm, ...]]:
         found['pool'] = tuple(Arm(f'{condition}/{name}/ranges', name, 'network', f'{right}/{condition}', 'ranges')
                               for name in others for condition in conditions_of(config)) + tuple(
             Arm(f'{SAME}/{name}/linear', name, 'network', f'{right}/{SAME}', 'linear') for name in others)
+    if config.lengths and not config.box:
+        base = [Arm(right, right, 'network', f'{right}/{SAME}'),
+                *(Arm(name, name, 'network', f'{name}/{SAME}') for name in config.candidates.names if name != right)]
+        found['lengths'] = (*(base if config.every else base[:1]), *(
+            Arm(longer(name, length), longer(name, length), 'network', f'{longer(name, length)}/{SAME}')
+            for length in config.lengths for name in config.candidates.names))
     if most := most_embeddings(config):
         found['several'] = (Arm(TOLD, system, 'network', right, number=most), *(
             Arm(condition, system, 'network', f'{right}/{condition}', number=most)
@@ -131,10 +156,19 @@ def _headline(config: InversionConfig, right: str, system: str) -> tuple[Arm, ..
             Arm(REHEARSAL, system, 'network', right, group='threshold'))
 
 
+def longer(name: str, length: int) -> str:
+    """Key of a candidate with another length: 'small-plain-512'."""
+    return f'{name}-{length}'
+
+
 def most_embeddings(config: InversionConfig) -> int:
     """The largest of the asked numbers of stolen vectors that an identity's pictures allow; 0: more than one is none."""
-    there = config.data.impressions + config.data.query_impressions - REFERENCES
-    return max((each for each in config.embeddings if 1 < each <= there), default=0)
+    return max((each for each in config.embeddings if 1 < each <= stealable(config)), default=0)
+
+
+def stealable(config: InversionConfig) -> int:
+    """Pictures of an identity beside its references."""
+    return config.data.impressions + config.data.query_impressions - REFERENCES
 
 
 # The stages -------------------------------------------------------------------------------------------------------
@@ -198,9 +232,10 @@ class _Layout:
         return {'kind': config.target.kind, 'right': config.right, 'pool': config.pool, 'told': config.target.model,
                 'network': config.target.network, 'rung': config.target.rung, 'groups': config.groups,
                 'candidates': config.candidates, 'judge': config.judge, 'invert': config.invert,
-                'embeddings': config.embeddings, 'most': most_embeddings(config), 'baselines': config.baselines,
+                'embeddings': config.embeddings, 'most': most_embeddings(config), 'stealable': stealable(config),
+                'baselines': config.baselines,
                 'search': config.search.mode, 'unknown': bool(config.attacker.folder), 'align': config.align,
-                'other': bool(config.attacker.other), 'fingers': config.align == 'none'}
+                'other': bool(config.attacker.other)}
 
     # Pictures
 
@@ -234,6 +269,10 @@ class _Layout:
         for name in config.candidates.names:
             self.networks[name] = self.extractor(f'candidate/{name}', config.candidates.of(name), config.candidates.loop,
                                                  'public'), ''
+            for length in () if config.box else config.lengths:
+                key = longer(name, length)
+                self.networks[key] = self.extractor(f'candidate/{key}', config.candidates.of(name, length),
+                                                    config.candidates.loop, 'public'), ''
         self.ladder: Stage | None = None
         if not config.box and config.adapted:
             network = config.target.network

@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from fpray.attacks.threat import INFERENCE_THREATS, INVERSION_THREATS, THREATS
 from fpray.data.config import GROUPS
@@ -17,17 +14,18 @@ from fpray.metrics.people import holm
 from fpray.metrics.rate import Rate
 from fpray.store import Context
 from fpray.studies import sections as page
-from fpray.studies.inversion_config import END_TO_END, JUDGE, MEAN, NO_ADAPT, PLACEBO, REHEARSAL, TOLD
+from fpray.studies.inversion_comparisons import all_sections
+from fpray.studies.inversion_config import END_TO_END, JUDGE, MEAN, PLACEBO, REHEARSAL, TOLD
 from fpray.studies.inversion_evidence import Evidence
-from fpray.studies.inversion_tables import all_sections, membership
+from fpray.studies.inversion_tables import membership
 from fpray.studies.membership import as_json
 
 FEWEST = 10  # people, for a verdict
 WARN_BELOW = 0.01
 HEADLINE = 'headline'
-ENDPOINT = ('Of a reconstruction from one stolen template, made by an attacker who must first infer the network: the share of '
-            'other people\'s pictures that it resembles less than another picture of its own person, in a matcher that the '
-            'attacker never saw.')
+ENDPOINT = ('Of a reconstruction from one stolen template, made by an attacker who must first infer the network: the share '
+            'of other people\'s pictures that it resembles less than another picture of its own person, in a matcher that '
+            'the attacker never saw.')
 
 
 def numbers(context: Context) -> None:
@@ -80,12 +78,12 @@ class _Numbers:
             f'trained for another network ({wrong})'
         return page.controls(
             placebo=page.control(found['placebo'], f'The same recipe, {kind}, on the same stolen templates.', p['placebo']),
-            pictures_alone=page.control(found['pictures_alone'], 'The mean of the attacker\'s pictures, one for everybody: no '
-                                        'template at all.', p['pictures_alone']),
+            pictures_alone=page.control(found['pictures_alone'], 'The mean of the attacker\'s pictures, one for everybody: '
+                                        'no template at all.', p['pictures_alone']),
             permuted_null=page.control(permuted_rank_auc(self.search, self.seed), 'Each person\'s reconstructions taken for '
                                        'another person\'s, drawn at random.'),
-            rehearsal=page.control(rank_auc(rehearsal, self.seed), 'The same attack, told the network, on the people who set '
-                                   'the thresholds.'),
+            rehearsal=page.control(rank_auc(rehearsal, self.seed), 'The same attack, told the network, on the people who '
+                                   'set the thresholds.'),
             smallest_detectable=page.control(detectable_rank_auc(self.search, self.seed, placebo=self.placebo),
                                              'What this attack would have shown in 4 of 5 such audits.'))
 
@@ -100,8 +98,8 @@ class _Numbers:
         if missing := self.missing():
             return f'Cannot say, because these controls are not available: {", ".join(missing)} ({stated}).'
         if control.lower <= 0.5:
-            return (f'Cannot say, because the same attack found nothing in the rehearsal ({_numbers(control)}); on the victims '
-                    f'it shows {stated}.')
+            return (f'Cannot say, because the same attack found nothing in the rehearsal ({_numbers(control)}); on the '
+                    f'victims it shows {stated}.')
         if auc.estimate is None or auc.interval[0] is None:
             return f'Cannot say, because the primary endpoint has no interval: {auc.note or "it could not be measured"}.'
         if auc.lower > 0.5 and minus.lower > 0:
@@ -215,10 +213,3 @@ def _share(rate: Rate | None, signed: bool = False) -> str:
         return f'{text} %'
     return f'{text} % ({100 * rate.interval[0]:.0f}-{100 * rate.interval[1]:.0f} %)'
 
-
-def rounded(rate: Rate, note: str) -> Rate:
-    """A rate with another note."""
-    return replace(rate, note=note)
-
-
-__all__ = ['NO_ADAPT', 'np', 'numbers', 'rounded']

@@ -154,13 +154,11 @@ class LayerSearchConfig:
     """
 
     mode: Literal['rounds', 'async', 'off'] = 'off'
-    """off: --invert.depths as they stand; rounds: reproducible; async: ASHA by arrival, not reproducible."""
+    """off: --invert.depths as they stand; rounds: reproducible; async: proposed on arrival, not reproducible."""
     trials: int = 8
     """Subsets of layers tried."""
     rounds: int = 2
     """Rounds that the trials are asked for in."""
-    keep: float = 0.5
-    """Share of a round's trials that go on after half of their images."""
     holdout: float = 0.2
     """Share of the attacker's people whose reconstructions the inferred network must classify correctly."""
 
@@ -168,9 +166,8 @@ class LayerSearchConfig:
         one_of('--search.mode', self.mode, ('rounds', 'async', 'off'))
         whole('--search.trials', self.trials, 1)
         whole('--search.rounds', self.rounds, 1, self.trials)
-        for name in ('keep', 'holdout'):
-            if not 0 < getattr(self, name) <= (1 if name == 'keep' else 0.9):
-                raise UserError(f'--search.{name} {getattr(self, name)}', 'give a share above 0 and below 1')
+        if not 0 < self.holdout < 1:
+            raise UserError(f'--search.holdout {self.holdout}', 'give a share above 0 and below 1')
 
 
 @dataclass(frozen=True)
@@ -211,6 +208,8 @@ class InversionConfig:
     """kind trained: rungs of the adaptation that Tables 5 and 9 show."""
     every: bool = True
     """Invert every candidate, each as if it were the target (Tables 7 and 8), and what is not in the pool (Table 12)."""
+    lengths: tuple[int, ...] = ()
+    """Further lengths of vectors (Fig. 6): every candidate is trained and inverted once more for each."""
     embeddings: tuple[int, ...] = (1, 5, 10)
     """Stolen vectors of an identity (Table 11), as far as it has pictures beside its references."""
     align: Literal['none', 'landmarks'] = 'none'
@@ -219,13 +218,14 @@ class InversionConfig:
     """Seed of every draw and every training; empty: from the pictures' fingerprint."""
 
     def __post_init__(self) -> None:
-        for name in ('ladder', 'embeddings'):
+        for name in ('ladder', 'lengths', 'embeddings'):
             object.__setattr__(self, name, tuple(getattr(self, name)))
             once(f'--{name}', [str(each) for each in getattr(self, name)])
         for rung in self.ladder:
             rung_of('--ladder', rung)
-        for each in self.embeddings:
-            whole('--embeddings', each, 1)
+        for name in ('lengths', 'embeddings'):
+            for each in getattr(self, name):
+                whole(f'--{name}', each, 1)
         one_of('--align', self.align, ('none', 'landmarks'))
         self._check_models()
         self._check_data()
@@ -373,7 +373,8 @@ def paper() -> InversionConfig:
                 pixel='l2', gradient_weight=0, embedding_weight=0),
             loop=LoopConfig(images=18_000_000, batch=16, report_every=900_000, **cuda), brief=1.0,
             placebo='finger-inception'),
-        search=LayerSearchConfig(mode='rounds', trials=20, rounds=4), baselines=BaselinesConfig(equal_time=True))
+        search=LayerSearchConfig(mode='rounds', trials=20, rounds=4), lengths=(512, 1024),
+        baselines=BaselinesConfig(equal_time=True))
 
 
 PRESETS = {'smoke': smoke, 'desk': desk, 'paper': paper}

@@ -1,4 +1,4 @@
-"""What an inversion measured, read once, and the questions that its tables put to it: rates over people, likeness, guesses."""
+"""What an inversion measured, read once, and the questions that its tables put to it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from fpray.metrics.rate import Rate
 from fpray.metrics.verification import Comparisons, Threshold, acceptance, any_of, tar_at_fmr, threshold_at_fmr
 from fpray.store import Context
 from fpray.studies.groups import read_groups
-from fpray.studies.inversion_config import JUDGE, REHEARSAL, Arm
-from fpray.studies.inversion_steps import IMAGE, IMPRESSION, UNUSED, read_guesses
+from fpray.studies.inversion_config import JUDGE, Arm
+from fpray.studies.inversion_steps import IMPRESSION, UNUSED, read_guesses
 
 FMR, STRICT = 0.01, 0.001
 
@@ -112,12 +112,11 @@ class Evidence:
             return acceptance(table['similarity'], table['probe_subject'], table['reference_subject'], at, self.seed,
                               own=table['genuine'])
         best, subject, identity = merged(table)
-        theirs = searched(table)
         n, m = best.shape
-        refs = table.iloc[:theirs.similarity.shape[1]]
-        return acceptance(best.reshape(-1), np.repeat(subject, m), np.tile(refs['reference_subject'].to_numpy().astype(str), n),
-                          at, self.seed, own=np.repeat(identity, m) == np.tile(
-                              refs['reference_identity'].to_numpy().astype(str), n))
+        refs = table.iloc[:m]
+        theirs, which = (np.tile(refs[f'reference_{name}'].to_numpy().astype(str), n) for name in ('subject', 'identity'))
+        return acceptance(best.reshape(-1), np.repeat(subject, m), theirs, at, self.seed,
+                          own=np.repeat(identity, m) == which)
 
     def auc(self, group: str, arm: str, judge: bool = True, against: str = IMPRESSION) -> Rate | None:
         """`rank_auc` of one arm; None where nobody could be asked."""
@@ -193,8 +192,8 @@ class Evidence:
 
 def pairs_of(table: pd.DataFrame) -> Comparisons:
     """The pairs of a table of comparisons."""
-    people = np.stack([table['probe_subject'].to_numpy().astype(str), table['reference_subject'].to_numpy().astype(str)], axis=1)
-    return Comparisons(table['genuine'].to_numpy(bool), people)
+    people = [table[name].to_numpy().astype(str) for name in ('probe_subject', 'reference_subject')]
+    return Comparisons(table['genuine'].to_numpy(bool), np.stack(people, axis=1))
 
 
 def searched(table: pd.DataFrame) -> Gallery:
@@ -207,7 +206,7 @@ def searched(table: pd.DataFrame) -> Gallery:
 
 
 def merged(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Several stolen vectors of an identity as one attempt: (identities, references) largest similarity, subject, identity."""
+    """Several stolen vectors as one attempt: (identities, references) largest similarity; each one's subject, identity."""
     m = int(table['reference'].nunique())
     probes = table.iloc[::m]
     names = probes['probe_identity'].to_numpy().astype(str)
@@ -221,5 +220,3 @@ def impostors(table: pd.DataFrame, fmr: float) -> Threshold:
     away = pairs.impostor
     return threshold_at_fmr(table['similarity'].to_numpy()[away], fmr, pairs.people[away])
 
-
-__all__ = ['FMR', 'IMAGE', 'IMPRESSION', 'REHEARSAL', 'STRICT', 'Evidence', 'impostors', 'pairs_of', 'searched']

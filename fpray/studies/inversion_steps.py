@@ -27,7 +27,7 @@ from fpray.models.extractors import build_extractor
 from fpray.store import Context
 from fpray.studies.embedding_config import REFERENCES, TEMPLATE
 from fpray.studies.groups import read_groups
-from fpray.studies.inversion_config import BASELINE, IDENT, JUDGE, OTHER, Arm
+from fpray.studies.inversion_config import BASELINE, IDENT, JUDGE, OTHER, Arm, LayerSearchConfig
 from fpray.studies.inversion_tasks import TRAINED, ReconstructionTask
 from fpray.studies.recognition_steps import asked_in_blocks, cosine, read_extractor, vectors_of
 from fpray.training.recognition import embed, load_extractor, save_extractor
@@ -131,21 +131,33 @@ def embed_by_box(context: Context) -> None:
 
 
 def kept_answers(path: str, pixels: np.ndarray) -> np.ndarray:
-    """(n, length) float32: what a file of `inversion_study.ask` says of these pictures, found by their content.
+    """(n, length) float32: what a file of `inversion_study.keep` says of these pictures, found by their content.
 
     Raises:
         UserError: it is no such file, or lacks one of the pictures.
     """
-    try:
-        with np.load(path, allow_pickle=False) as known:
-            place = {name: i for i, name in enumerate(known['image_id'].tolist())}
-            vectors = np.asarray(known['vectors'], np.float32)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-        raise UserError(f'{path} holds no extractor\'s answers', 'name a file that invert_extractor wrote') from None
+    names, vectors = read_answers(path)
+    place = {name: i for i, name in enumerate(names)}
     at = [place.get(image_id(picture), -1) for picture in pixels]
     if missing := at.count(-1):
         raise UserError(f'{path} lacks {missing} of {len(at)} pictures', 'ask the extractor about the folder that you name')
     return vectors[at]
+
+
+def read_answers(path: str) -> tuple[list[str], np.ndarray]:
+    """Contents of pictures (`image_id`) and (n, length) float32 vectors of them.
+
+    Raises:
+        UserError: it is no file of answers.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as known:
+            names, vectors = known['image_id'].tolist(), np.asarray(known['vectors'], np.float32)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        raise UserError(f'{path} holds no extractor\'s answers', 'name a file that invert_extractor wrote') from None
+    if vectors.ndim != 2 or len(vectors) != len(names) or not np.isfinite(vectors).all():
+        raise UserError(f'{path} does not hold one vector a picture', 'name a file that invert_extractor wrote')
+    return names, vectors
 
 
 # Which network? ---------------------------------------------------------------------------------------------------
@@ -247,44 +259,55 @@ def reconstructor(context: Context) -> None:
     network = context.place('network') if 'network' in context.inputs else None
     task = ReconstructionTask(
         context.place('pictures'), context.place('vectors'), network, config['rung'], config['training'], config['loop'],
-        config['depths'], layers, config['seed'], config['shuffled'], config['joint'])
+        () if 'search' in context.inputs else config['depths'], layers, config['seed'], config['shuffled'], config['joint'])
     train.fit(task, config['loop'], config['seed'], context)
     facts = json.loads((context.out / TRAINED).read_text())
     (context.out / TRAINED).write_text(json.dumps({**facts, 'seconds': time.monotonic() - start}))
 
 
 def search_layers(context: Context) -> None:
-    """layers.json: the subset of layers whose reconstructions the inferred network classifies best; trials.json.
+    """layers.json: the subset of layers whose reconstructions the inferred network classifies best; the trials beside it.
 
     On the attacker's people alone: most train a reconstructor, the others' reconstructions are to be taken for their own
     identity, among all of these, by the nearest of their real pictures in the inferred network (section 4.2).
     """
     config = context.config
-    how, training = config['search'], config['training']
-    everyone = ImageSet.load(context.inputs['pictures'])
+    how: LayerSearchConfig = config['search']
     network = read_extractor(context.inputs['network'], config['rung'])
-    maps = [name for name in network.layers if name]
-    people = everyone.records['subject'].to_numpy().astype(str)
+    result = search({name: Choice((False, True)) for name in network.layers if name}, run_trial, SearchConfig(
+        how.trials, how.rounds, rung=1.0, mode='async' if how.mode == 'async' else 'rounds', seed=config['seed'] % 2**32,
+        maximise=True), config['loop'].images, context, cpus=config['loop'].threads)
+    result.save(context.out)
+    (context.out / 'layers.json').write_text(json.dumps({
+        'layers': [name for name in network.layers if result.best.params.get(name)], 'value': result.best.value}))
+
+
+def run_trial(context: Context, params: dict[str, Any], budget: int) -> Outcome:
+    """One subset of layers; its value is the share of held-out reconstructions that are classified correctly."""
+    config = context.config
+    everyone, held = ImageSet.load(context.inputs['pictures']), held_out(context)
+    network = read_extractor(context.inputs['network'], config['rung'])
+    layers = tuple(name for name in network.layers if params.get(name))
+    task = ReconstructionTask(
+        context.place('pictures'), context.place('vectors'), context.place('network'), config['rung'], config['training'],
+        replace(config['loop'], images=budget), (), layers, config['seed'], rows=np.flatnonzero(~held))
+    train.fit(task, task.loop, config['seed'], context)
+    return Outcome(classified(context.out, network, everyone, np.flatnonzero(held), context), budget)
+
+
+def held_out(context: Context) -> np.ndarray:
+    """(n,) bool: pictures of the attacker's people whom a trial's reconstructor does not learn from.
+
+    Raises:
+        UserError: too few people.
+    """
+    people = ImageSet.load(context.inputs['pictures']).records['subject'].to_numpy().astype(str)
     names = np.unique(people)
-    away = set(np.random.default_rng([config['seed']]).permutation(names)[:max(2, round(how.holdout * len(names)))])
-    held = np.array([person in away for person in people])
-    if held.all():
+    order = np.random.default_rng([context.config['seed']]).permutation(len(names))
+    away = names[order[:max(2, round(context.config['search'].holdout * len(names)))]]
+    if len(away) > len(names) - 2:
         raise UserError('the attacker has too few people to search for layers', 'give --groups.attacker more')
-
-    def trial(own: Context, params: dict[str, Any], images: int) -> Outcome:
-        layers = tuple(name for name in maps if params[name])
-        chosen = replace(training, layers=()) if not layers else training
-        task = ReconstructionTask(
-            context.place('pictures'), context.place('vectors'), context.place('network'), config['rung'], chosen,
-            replace(config['loop'], images=images), (), layers, config['seed'], rows=np.flatnonzero(~held))
-        train.fit(task, task.loop, config['seed'], own)
-        return Outcome(classified(own.out, network, everyone, np.flatnonzero(held), context), images)
-
-    found = search({name: Choice((False, True)) for name in maps}, trial, SearchConfig(
-        how.trials, how.rounds, 0.5, how.keep, 'async' if how.mode == 'async' else 'rounds', config['seed'], True),
-        context, config['loop'].images)
-    layers = [name for name in maps if found.best.params[name]]
-    (context.out / 'layers.json').write_text(json.dumps({'layers': layers, 'value': found.best.value}))
+    return np.isin(people, away)
 
 
 def classified(folder: Path, network: Any, everyone: ImageSet, rows: np.ndarray, context: Context) -> float:
@@ -510,7 +533,7 @@ def _errors(context: Context, asked: Asked, arm: Arm, probes: pd.DataFrame, pixe
     the system (Fig. 7)."""
     places, key = asked.at(probes['row'].to_numpy()), context.config['perceptual']
     originals = np.asarray(asked.pixels[places])
-    found = {'dssim': dssim(pixels, originals)}
+    found: dict[str, Any] = {'dssim': dssim(pixels, originals), 'quality': contrast(pixels)}
     for name, at in (('perceptual', key), ('distance', arm.system)):
         matcher = _judge(context, asked) if at == JUDGE else _system(context, asked, at)
         found[name] = None if matcher is None or matcher.embed is None or matcher.vectors is None else np.linalg.norm(
@@ -518,9 +541,19 @@ def _errors(context: Context, asked: Asked, arm: Arm, probes: pd.DataFrame, pixe
     return probes.assign(**{name: np.nan if values is None else values for name, values in found.items()})
 
 
+def contrast(pixels: np.ndarray) -> np.ndarray:
+    """(n,) standard deviation of each picture's gray values, 0 to 255: the quality by which a probe is acquired."""
+    return np.asarray(pixels.reshape(len(pixels), -1).astype(np.float64).std(axis=1))
+
+
+def quality_of(folder: Path) -> pd.DataFrame:
+    """Quality of the real pictures that `real` compared: row, subject, group, quality."""
+    return pd.read_parquet(folder / 'quality.parquet')
+
+
 def real(context: Context) -> None:
     """scores.parquet: real templates against real references of the victims, and against all other pictures of the people
-    who set thresholds, in every system and with the judge."""
+    who set thresholds, in every system and with the judge; quality.parquet of these templates."""
     asked, groups = Asked(context), read_groups(context.inputs['people'])
     records = ImageSet.load(context.inputs['asked']).records
     tables = []
@@ -535,4 +568,6 @@ def real(context: Context) -> None:
             table = compared(matcher, shown, probes, rows, records, asked)
             tables.append(table.assign(attack=REAL, condition=group, matcher=key, against=IMPRESSION))
     _write(tables, context.out / 'scores.parquet')
-
+    seen = pd.concat([probes_of(groups, Arm(REAL, '', 'network', group=group)).assign(group=group) for group in GROUPS])
+    pixels = np.asarray(asked.pixels[asked.at(seen['row'].to_numpy())])
+    seen.assign(quality=contrast(pixels)).to_parquet(context.out / 'quality.parquet', index=False)

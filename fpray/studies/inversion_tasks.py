@@ -62,9 +62,9 @@ class ReconstructionTask:
             vectors = vectors[np.random.default_rng([self.seed]).permutation(len(vectors))]
         pairs = Embedded(pixels, vectors, self.rows)
         network = None if self.network is None else read_extractor(locate(self.network), self.rung)
-        kind = AutoEncoderLearner if self.joint else ReconstructionLearner
-        learner = kind(self.fitted(pixels, vectors, network), self.loop, self.seed, network, vector_scale=pairs.scale,
-                       device=torch.device(device))
+        kind: Any = AutoEncoderLearner if self.joint else ReconstructionLearner
+        learner: ReconstructionLearner = kind(self.fitted(pixels, vectors, network), self.loop, self.seed, network,
+                                              vector_scale=pairs.scale, device=torch.device(device))
         return Trainable(learner, pairs, ReconstructionWatch(learner, len(pairs), self.joint))
 
     def fitted(self, pixels: np.ndarray, vectors: np.ndarray, network: Any) -> ReconstructionConfig:
