@@ -91,8 +91,8 @@ INVERSION = Study(
     networks, lambda config: {}, lambda laid, store: {}, sheets)
 
 
-def invert_extractor(embed: Callable[[Any], Any], folder: str, *, store: str = 'runs', config: InversionConfig | None = None,
-                     show: bool = True, **data: Any) -> Outcome:
+def invert_extractor(embed: Callable[[Any], Any], folder: str, *, store: str = 'runs',
+                     config: InversionConfig | None = None, show: bool = True, **data: Any) -> Outcome:
     """Inverts the vectors of any extractor that can be called: `invert_extractor(embed, 'pictures/', layout='orl')`.
 
     It is asked about the set's pictures, then about the reconstructions; between the two fpray trains on what it answered.
