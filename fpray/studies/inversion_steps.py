@@ -430,22 +430,30 @@ def verify(context: Context) -> None:
     asked, groups = Asked(context), read_groups(context.inputs['people'])
     records = ImageSet.load(context.inputs['asked']).records
     probes = pd.read_parquet(context.inputs['invert'] / 'probes.parquet')
-    judge, tables, errors = _judge(context, asked), [], []
+    tables, errors = [], []
     for number, arm in enumerate(context.config['arms']):
         mine = probes[probes['arm'] == arm.name].reset_index(drop=True)
         pixels = np.load(context.inputs['invert'] / f'pixels-{number}.npy')
-        matchers: dict[str, Matcher | None] = {arm.system: _system(context, asked, arm.system), JUDGE: judge}
-        for name, matcher in matchers.items():
-            if matcher is None:
-                continue
+        matchers = {key: found for key in {arm.system, JUDGE, context.config['perceptual']}
+                    if (found := matcher_of(context, asked, key)) is not None}
+        seen = {key: matcher.see(pixels) for key, matcher in matchers.items()}
+        for key in sorted({arm.system, JUDGE} & set(matchers)):
             for against, rows in references_of(groups, arm.group).items():
-                table = compared(matcher, pixels, mine, rows, records, asked)
-                tables.append(table.assign(attack=arm.name, condition=context.name.partition('/')[2], matcher=name,
+                table = compared(matchers[key], seen[key], mine, rows, records, asked)
+                tables.append(table.assign(attack=arm.name, condition=context.name.partition('/')[2], matcher=key,
                                            against=against))
-        errors.append(_errors(context, asked, arm, mine, pixels))
+        places = asked.at(mine['row'].to_numpy())
+        errors.append(mine.assign(
+            dssim=_or_nan(dssim(pixels, np.asarray(asked.pixels[places]))), quality=contrast(pixels), **{
+                name: _or_nan(matchers[key].distance(seen[key], places) if key in matchers else None)
+                for name, key in (('perceptual', context.config['perceptual']), ('distance', arm.system))}))
         context.progress(number + 1, len(context.config['arms']), 'attacks')
     _write(tables, context.out / 'scores.parquet')
     pd.concat(errors, ignore_index=True).to_parquet(context.out / 'errors.parquet', index=False)
+
+
+def _or_nan(values: np.ndarray | None) -> np.ndarray | float:
+    return np.nan if values is None else values
 
 
 @dataclass(frozen=True)
@@ -454,17 +462,25 @@ class Matcher:
 
     embed: Embed | None
     """Pictures (n, C, H, W) uint8 to vectors; None: they are compared as they are."""
+    asked: Asked
     vectors: np.ndarray | None
     """(m, length) of the asked pictures."""
-    similarity: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
-    """(n, C, H, W) and (m, C, H, W) uint8 to (n, m)."""
 
-    def compare(self, pixels: np.ndarray, asked: Asked, places: np.ndarray) -> np.ndarray:
-        """(n, m) similarities of pictures to asked ones."""
-        if self.embed is None or self.vectors is None:
-            assert self.similarity is not None
-            return self.similarity(pixels, np.asarray(asked.pixels[places]))
-        return cosine(self.embed(pixels), self.vectors[places])
+    def see(self, pixels: np.ndarray) -> np.ndarray:
+        """What is compared of (n, C, H, W) uint8 pictures: their vectors, or the pictures themselves."""
+        return pixels if self.embed is None else self.embed(pixels)
+
+    def compare(self, seen: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """(n, m) similarities of what was seen to asked pictures."""
+        if self.vectors is None:
+            return print_similarity(seen, np.asarray(self.asked.pixels[places]))
+        return cosine(seen, self.vectors[places])
+
+    def distance(self, seen: np.ndarray, places: np.ndarray) -> np.ndarray | None:
+        """(n,) Euclidean distances of vectors to those of asked pictures; None where there are none."""
+        if self.vectors is None:
+            return None
+        return np.asarray(np.linalg.norm(seen.astype(np.float64) - self.vectors[places], axis=1))
 
 
 def references_of(groups: Groups, group: str) -> dict[str, np.ndarray]:
@@ -472,12 +488,12 @@ def references_of(groups: Groups, group: str) -> dict[str, np.ndarray]:
     return {IMAGE: groups.templates(group), IMPRESSION: groups.references(group, REFERENCES)}
 
 
-def compared(matcher: Matcher, pixels: np.ndarray, probes: pd.DataFrame, rows: np.ndarray, records: pd.DataFrame,
+def compared(matcher: Matcher, seen: np.ndarray, probes: pd.DataFrame, rows: np.ndarray, records: pd.DataFrame,
              asked: Asked) -> pd.DataFrame:
-    """The table of all comparisons of probes with the references in `rows` of the whole set, probe by probe."""
+    """The table of all comparisons of probes, as `Matcher.see` saw them, with the references in `rows` of the whole set."""
     places = asked.at(rows)
     identity, subject = (records[name].to_numpy().astype(str)[places] for name in ('identity', 'subject'))
-    similarity = matcher.compare(pixels, asked, places)
+    similarity = matcher.compare(seen, places)
     n, m = similarity.shape
     mine = {name: np.repeat(probes[name].to_numpy(), m) for name in ('row', 'identity', 'subject', 'number')}
     return pd.DataFrame({
@@ -495,27 +511,21 @@ def _write(tables: Sequence[pd.DataFrame], path: Path) -> None:
     whole.to_parquet(path, index=False)
 
 
-def _system(context: Context, asked: Asked, key: str) -> Matcher | None:
-    """The system that is to be got into; None where it cannot be asked about new pictures."""
+def matcher_of(context: Context, asked: Asked, key: str) -> Matcher | None:
+    """The judge or a system that is to be got into; None where it cannot be asked about new pictures."""
+    config, vectors = context.config, asked.vectors(key) if asked.has(key) else None
+    kind = config['judge'] if key == JUDGE else config['kind']
     if f'network/{key}' in context.inputs:
-        network = read_extractor(context.inputs[f'network/{key}'], context.config['rungs'][key])
-        return Matcher(lambda pixels: embed(network, pixels), asked.vectors(key))
-    kind = context.config['kind']
+        network = read_extractor(context.inputs[f'network/{key}'], config['rungs'].get(key, ''))
+        return Matcher(lambda pixels: embed(network, pixels), asked, vectors)
+    if kind == 'matcher':
+        return Matcher(None, asked, None)
     if kind == 'dlib':
-        return Matcher(DlibFaces(detect=False).embed, asked.vectors(key))
-    if 'replies' in context.settings['folders']:
-        path = context.settings['folders']['replies']
-        return Matcher(lambda pixels: kept_answers(path, pixels), asked.vectors(key))
-    return None
-
-
-def _judge(context: Context, asked: Asked) -> Matcher:
-    if context.config['judge'] == 'matcher':
-        return Matcher(None, None, print_similarity)
-    if context.config['judge'] == 'dlib':
-        return Matcher(DlibFaces(detect=False).embed, asked.vectors(JUDGE))
-    network = read_extractor(context.inputs[f'network/{JUDGE}'])
-    return Matcher(lambda pixels: embed(network, pixels), asked.vectors(JUDGE))
+        return Matcher(DlibFaces(detect=False).embed, asked, vectors)
+    if 'replies' not in context.settings['folders']:
+        return None
+    path = context.settings['folders']['replies']
+    return Matcher(lambda pixels: kept_answers(path, pixels), asked, vectors)
 
 
 def print_similarity(probes: np.ndarray, references: np.ndarray) -> np.ndarray:
@@ -526,19 +536,6 @@ def print_similarity(probes: np.ndarray, references: np.ndarray) -> np.ndarray:
     templates = {n: each[0] for n, each in enumerate(made)}
     first, second = np.divmod(np.arange(len(probes) * len(references)), len(references))
     return match_rows(templates, first, second + len(probes)).reshape(len(probes), len(references))
-
-
-def _errors(context: Context, asked: Asked, arm: Arm, probes: pd.DataFrame, pixels: np.ndarray) -> pd.DataFrame:
-    """How unlike the originals the reconstructions are: DSSIM, and distances of vectors in the one fixed network and in
-    the system (Fig. 7)."""
-    places, key = asked.at(probes['row'].to_numpy()), context.config['perceptual']
-    originals = np.asarray(asked.pixels[places])
-    found: dict[str, Any] = {'dssim': dssim(pixels, originals), 'quality': contrast(pixels)}
-    for name, at in (('perceptual', key), ('distance', arm.system)):
-        matcher = _judge(context, asked) if at == JUDGE else _system(context, asked, at)
-        found[name] = None if matcher is None or matcher.embed is None or matcher.vectors is None else np.linalg.norm(
-            matcher.embed(pixels).astype(np.float64) - matcher.vectors[places], axis=1)
-    return probes.assign(**{name: np.nan if values is None else values for name, values in found.items()})
 
 
 def contrast(pixels: np.ndarray) -> np.ndarray:
@@ -561,9 +558,9 @@ def real(context: Context) -> None:
         for group in GROUPS:
             probes = probes_of(groups, Arm(REAL, key, 'network', group=group))
             places = asked.at(probes['row'].to_numpy())
-            matcher = Matcher(None, None, print_similarity) if not asked.has(key) else Matcher(
-                lambda pixels: pixels, asked.vectors(key))
-            shown = np.asarray(asked.pixels[places]) if not asked.has(key) else asked.vectors(key)[places]
+            vectors = asked.vectors(key) if asked.has(key) else None
+            matcher = Matcher(None, asked, vectors)
+            shown = np.asarray(asked.pixels[places]) if vectors is None else vectors[places]
             rows = groups.references(group, REFERENCES) if group == 'victims' else groups.pictures(group, TEMPLATE)
             table = compared(matcher, shown, probes, rows, records, asked)
             tables.append(table.assign(attack=REAL, condition=group, matcher=key, against=IMPRESSION))
