@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -310,7 +310,8 @@ class Panel:
                           text_at(self.left - 6, at + 4, words, 'm', 'end')]
         below = _labelled(self.x.ticks() if x_ticks is None else x_ticks)
         longest = max((len(words) for _, words in below), default=0) * 7.4
-        aslant = longest > (self.right - self.left) / max(len(below), 1) and isinstance(x_ticks, Mapping)
+        gap = min((self.x(b) - self.x(a) for (a, _), (b, _) in pairwise(below)), default=self.right - self.left)
+        aslant = longest > gap and isinstance(x_ticks, Mapping)
         self.foot = 0.66 * longest if aslant else 0.0
         for value, words in below:
             at = self.x(value)

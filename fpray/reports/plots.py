@@ -244,7 +244,9 @@ def histogram(plot: Plot) -> str:
 # Clouds.
 
 GLYPHS = ('m-2.2 0a2.2 2.2 0 1 0 4.4 0a2.2 2.2 0 1 0-4.4 0', 'm-2-2h4v4h-4z', 'm0-2.9l2.9 2.9l-2.9 2.9l-2.9-2.9z',
-          'm0-2.8l2.6 4.6h-5.2z', 'm0 2.8l2.6-4.6h-5.2z', 'm-2.4-2.4l4.8 4.8m0-4.8l-4.8 4.8')  # as `marker`, small
+          'm0-2.8l2.6 4.6h-5.2z', 'm0 2.8l2.6-4.6h-5.2z',
+          'm-2.6-1.4l1.2-1.2l1.4 1.4l1.4-1.4l1.2 1.2l-1.4 1.4l1.4 1.4l-1.2 1.2l-1.4-1.4l-1.4 1.4l-1.2-1.2l1.4-1.4z')
+# as `marker`, small
 
 
 def scatter(plot: Plot) -> str:
@@ -257,8 +259,7 @@ def scatter(plot: Plot) -> str:
     for i, (each, mine) in enumerate(zip(plot['series'], points, strict=True)):
         glyph = GLYPHS[(i + i // 6 * 3) % 6]
         spots = dict.fromkeys(f'M{panel.x(x):.1f} {panel.y(y):.1f}{glyph}' for x, y in mine if y is not None)
-        cross = glyph is GLYPHS[5]
-        style = f's{_colour(i)} hollow thin' if i >= 12 or cross else f'f{_colour(i)}'
+        style = f's{_colour(i)} hollow thin' if i >= 12 else f'f{_colour(i)}'
         panel.body.append(f'<path d="{"".join(spots)}" class="{style}" opacity="0.75">'
                           f'<title>{_escaped(each["name"])}</title></path>')
         if each['name']:
@@ -307,7 +308,7 @@ def _through_half(panel: Panel, start: float, slope: int, words: str) -> tuple[s
     return line_at(0, 0, 26, 0, 'chance', dash), words
 
 
-def _deviates(axis: Axis, apart: float = 32.0) -> dict[float, str]:
+def _deviates(axis: Axis, apart: float = 45.0) -> dict[float, str]:
     """Ticks at round rates in percent, so far apart that their words do not touch."""
     ticks: dict[float, str] = {}
     for rate in RATES:
