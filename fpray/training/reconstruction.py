@@ -18,11 +18,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from fpray.data.images import to_uint8
 from fpray.errors import UserError
 from fpray.models.config import ReconstructorConfig
+from fpray.models.extractors import Extractor
 from fpray.models.reconstructor import Reconstructor, build_reconstructor
 from fpray.training.classifier import augment
 from fpray.training.config import ClassifierConfig, LoopConfig, ReconstructionConfig
@@ -34,7 +35,7 @@ MEMORY = 0.98  # share of a running mean that each step keeps
 
 
 @dataclass(frozen=True)
-class Pairs:
+class Embedded:
     """Pictures with their vectors; `fpray.training.loop.Batches`.
 
     Raises:
@@ -79,7 +80,7 @@ class ReconstructionLearner:
         loop: length (for warm-up and cosine), device, precision, memory order.
         seed: of the first weights, at least 0.
         network: the inferred network, whose layers are compared; None: it only answered, pixels are all there is.
-        vector_scale: mean and deviation of each dimension of the vectors, (length,) each; see `Pairs.scale`.
+        vector_scale: mean and deviation of each dimension of the vectors, (length,) each; see `Embedded.scale`.
         device: overrides the loop's choice.
 
     Raises:
@@ -92,7 +93,7 @@ class ReconstructionLearner:
         config: ReconstructionConfig,
         loop: LoopConfig,
         seed: int,
-        network: Any | None = None,
+        network: Extractor | None = None,
         *,
         vector_scale: tuple[np.ndarray, np.ndarray],
         device: torch.device | None = None,
@@ -150,7 +151,7 @@ class ReconstructionLearner:
         self.reconstructor.load_state_dict(state['reconstructor'])
         self.optimiser.load_state_dict(state['optimiser'])
 
-    def _copied(self, network: nn.Module) -> nn.Module:
+    def _copied(self, network: Extractor) -> Extractor:
         """A copy in eval mode on this device: what a training freezes or trains is not the caller's."""
         return copy.deepcopy(network).to(self.device).to(memory_format=self._order).eval()
 
@@ -192,7 +193,7 @@ class ReconstructionLearner:
     def _maps(self, pixels: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
         assert self.network is not None
         names = tuple(dict.fromkeys(names))
-        return dict(zip(names, self.network.maps(pixels, names), strict=True))
+        return {name: found.flatten(1) for name, found in zip(names, self.network.maps(pixels, names), strict=True)}
 
     def _drawn(self, vectors: Tensor, noise: torch.Generator) -> Tensor:
         """Pictures in float32 of vectors, these with noise: this worker's rows of what is drawn for the whole batch."""
@@ -236,9 +237,9 @@ def gradient_error(picture: Tensor, original: Tensor) -> Tensor:
 
 
 def relative_error(found: Tensor, wanted: Tensor) -> Tensor:
-    """The norm of each picture's error at one layer over the norm of what was wanted, mean over (N, ...): a scalar."""
-    errors = (found.float() - wanted.float()).flatten(1).norm(dim=1)
-    return (errors / (wanted.float().flatten(1).norm(dim=1) + 1e-6)).mean()
+    """The norm of each picture's error at one layer over the norm of what was wanted, mean over (N, d): a scalar."""
+    errors = (found.float() - wanted.float()).norm(dim=1)
+    return (errors / (wanted.float().norm(dim=1) + 1e-6)).mean()
 
 
 class AutoEncoderLearner(ReconstructionLearner):
@@ -258,7 +259,7 @@ class AutoEncoderLearner(ReconstructionLearner):
         config: ReconstructionConfig,
         loop: LoopConfig,
         seed: int,
-        network: Any,
+        network: Extractor,
         *,
         vector_scale: tuple[np.ndarray, np.ndarray],
         encoder_lr: float = 2e-4,
@@ -344,7 +345,7 @@ def load_reconstructor(folder: Path | str, name: str = 'reconstructor') -> Recon
     return network.eval()
 
 
-def _check(config: ReconstructionConfig, network: Any | None, scale: tuple[np.ndarray, np.ndarray]) -> None:
+def _check(config: ReconstructionConfig, network: Extractor | None, scale: tuple[np.ndarray, np.ndarray]) -> None:
     length = config.reconstructor.length
     if any(np.shape(each) != (length,) for each in scale):
         raise UserError(f'vectors of length {len(scale[0])} for a reconstructor of length {length}',
