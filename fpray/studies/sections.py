@@ -172,12 +172,13 @@ def histogram(id: str, title: str, text: str, x: str, y: str, drawn: Sequence[Bo
 
 
 def det(id: str, title: str, text: str, drawn: Sequence[Body], *, x: str = 'false match rate',
-        y: str = 'false non-match rate', marks: Iterable[Body] = ()) -> Body:
+        y: str = 'false non-match rate', diagonal: bool = False, marks: Iterable[Body] = ()) -> Body:
     """Detection error trade-off: shares of false matches (x) and of false non-matches (y), on normal deviates.
 
-    The axes are those of ISO/IEC 19795-1; shares of 0 and 1 have no place on them and are left out.
+    The axes are those of ISO/IEC 19795-1; shares of 0 and 1 have no place on them and are left out. `diagonal` draws the
+    line of guessing, on which both rates sum to 1. Curves come thinned (`metrics.verification.Curve.thinned`).
     """
-    return _plot('det', id, title, text, x, y, drawn, False, marks)
+    return _plot('det', id, title, text, x, y, drawn, diagonal, marks)
 
 
 def matrix(id: str, title: str, text: str, values: Any, labels: Sequence[str], columns: Sequence[str] | None = None, *,

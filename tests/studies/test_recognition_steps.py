@@ -23,8 +23,8 @@ GROUPS = GroupsConfig(public=8, adapt=6, attacker=4, judge=2, threshold=2, victi
 DATA = DataConfig(impressions=3, query_impressions=1)
 SET = make_set(people=26, impressions=4)
 LOOP = LoopConfig(images=640, batch=16, snapshot_every=0, device='cpu')
-TINY = RecognitionConfig(extractor=ExtractorConfig('small-plain', length=16, image=(SIDE, SIDE), width=8), shift=0, rotation=0,
-                         contrast=0)
+TINY = RecognitionConfig(extractor=ExtractorConfig('small-plain', length=16, image=(SIDE, SIDE), width=8),
+                         shift=0, rotation=0, contrast=0)
 
 
 @pytest.fixture(scope='module')
@@ -62,7 +62,7 @@ def test_the_ladder_keeps_every_rung(world: dict[str, Path]) -> None:
         moved = [name for name in start if not torch.equal(start[name], state[name])]
         assert bool(moved) == (rung != NO_ADAPT)
         if rung == 'FT-1':
-            assert all(name.startswith('embedding') or 'dense' in name for name in moved), 'the embedding layer alone is open'
+            assert all(name.startswith('embedding') or 'dense' in name for name in moved), 'the last layer alone is open'
     assert len(moved) > 2, 'at FT-5 all layers have moved'
 
 
@@ -100,13 +100,13 @@ def test_one_identity_is_no_choice(world: dict[str, Path], tmp_path: Path) -> No
 
 
 def test_what_cannot_be_is_refused() -> None:
-    with pytest.raises(UserError, match='--candidates.names'):
+    with pytest.raises(UserError, match=r'--candidates.names'):
         CandidatesConfig(names=('small-plain',))
     with pytest.raises(UserError, match='twice'):
         CandidatesConfig(names=('small-plain', 'small-plain'))
-    with pytest.raises(UserError, match='--groups.adapt'):
+    with pytest.raises(UserError, match=r'--groups.adapt'):
         check_groups(DATA, replace(GROUPS, adapt=0), ('adapt',), 4)
-    with pytest.raises(UserError, match='--data.impressions'):
+    with pytest.raises(UserError, match=r'--data.impressions'):
         check_groups(DATA, GROUPS, (), 5)
 
 
