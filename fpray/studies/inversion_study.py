@@ -116,8 +116,8 @@ def invert_extractor(embed: Callable[[Any], Any], folder: str, *, store: str = '
     everyone = ImageSet.load(_made(plain, settings, lambda laid: ['faces', 'pictures'], show)[0])
     answers = keep(box, np.asarray(everyone.pixels), where)
     own = replace(plain, target=TargetConfig(kind='callable', answers=str(answers), model=base.target.model))
-    parts = [np.load(path) for part in _made(own, settings, lambda laid: [
-        stage.name for stage in laid.stages if stage.family == 'invert'], show) for path in sorted(part.glob('pixels-*.npy'))]
+    made = _made(own, settings, lambda laid: [stage.name for stage in laid.stages if stage.family == 'invert'], show)
+    parts = [np.load(path) for each in made for path in sorted(each.glob('pixels-*.npy'))]
     replies = keep(box, np.concatenate(parts), where)
     return run(INVERSION, replace(own, target=replace(own.target, replies=str(replies))), settings, show=show)
 
