@@ -270,14 +270,14 @@ def settle(network: Extractor, pixels: np.ndarray, batch: int = 64, threads: int
     A network with random weights otherwise answers nearly the same for every picture.
     """
     norms = [one for one in network.modules() if isinstance(one, nn.modules.batchnorm._BatchNorm)]
-    momenta = [one.momentum for one in norms]
-    with asked(network, threads) as device, torch.no_grad():
+    momenta, size = [one.momentum for one in norms], min(batch, len(pixels))
+    with asked(network, threads) as device:
         for one in norms:
             one.reset_running_stats()
             one.momentum = None  # the mean over the batches
             one.train()
-        for first in range(0, len(pixels) - len(pixels) % batch or len(pixels), batch):
-            network(next(padded(pixels[first : first + batch], min(batch, len(pixels)), device))[1])
+        for first in range(0, len(pixels) - size + 1, size):  # whole batches alone: a filled one is not the set's
+            network(next(padded(pixels[first : first + size], size, device))[1])
         for one, momentum in zip(norms, momenta, strict=True):
             one.momentum = momentum
 
