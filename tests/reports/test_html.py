@@ -389,6 +389,7 @@ def test_a_fold_keeps_its_section_closed_and_counts_what_it_holds(make_sectioned
     text = html.render(results.plain(make_sectioned('inference')))
     assert '1 table, 1 figure' in text and 'Accuracy by attribute' in text
     assert 'Misclassified within a family' not in _open(text) and 'Accuracy along the ladder' in _open(text)
+    assert 'Small networks trained on digits.' in _open(text)  # a reader must know what the fold holds
 
 
 def test_large_matrices_scroll_in_their_own_box(make_sectioned):
