@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 from fpray.errors import UserError
@@ -493,3 +494,249 @@ class AttributeNetConfig:
                 raise UserError(f'attributes.{name} {getattr(self, name)!r}', f'choose one of {", ".join(map(str, values))}')
         for name, low in (('embedding', 2), ('width', 1), ('units', 1), ('classes', 2)):
             _whole(f'attributes.{name}', getattr(self, name), low)
+
+
+# Reconstruction (Tangari et al. 2023) -------------------------------------------------------------------------
+
+TABLE_14 = {128: (4, (256, 128, 64, 32)), 512: (8, (512, 256, 128)), 1024: (4, (1024, 512, 256, 128)),
+            2048: (4, (1024, 512, 256, 128))}
+"""Length of the vector -> side of the first map at 64 px, and the channels of the maps before the picture (Table 14).
+
+The row of length 128 prints D:64 for the layer whose output is 32 x 32 x 32: the shape is followed.
+"""
+
+
+@dataclass(frozen=True)
+class ReconstructorConfig:
+    """Vector to picture: dense, LeakyReLU, transposed convolutions of stride 2, each but the last with BatchNorm and
+    LeakyReLU.
+
+    The first map is ceil(side / 2^blocks) a side; what the last one has too much is cropped evenly, so any size works.
+
+    Raises:
+        UserError: a size that no network can have, a length that Table 14 has no network for.
+    """
+
+    length: int = 128
+    """Length of a vector."""
+    image: tuple[int, int] = (64, 64)
+    """Height and width of a picture, px."""
+    channels: int = 1
+    """Channels of a picture: 1 gray, 3 colour (Table 14: 3)."""
+    family: Literal['table-14', 'scaled'] = 'scaled'
+    """table-14: maps by length as printed, kernels of 5 px; scaled: `width`, `blocks` and `kernel`."""
+    width: int = 256
+    """scaled: channels of the first map; each block halves them."""
+    blocks: int = 4
+    """scaled: number of transposed convolutions."""
+    kernel: int = 4
+    """scaled: side of the kernels, px."""
+    last: Literal['tanh', 'sigmoid', 'none'] = 'tanh'
+    """What ends the network (Table 14 prints nothing there); none: what lies outside [-1, 1] is cut off, except in
+    training. The sigmoid is stretched to [-1, 1].
+    """
+    slope: float = 0.2
+    """Slope of LeakyReLU below zero (the source gives none; DCGAN's)."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'image', tuple(self.image))
+        _picture('reconstructor', self.image, self.channels)
+        for name, low in (('length', 1), ('width', 1), ('blocks', 1)):
+            _whole(f'reconstructor.{name}', getattr(self, name), low)
+        _whole('reconstructor.kernel', self.kernel, 2, 7)
+        _share('reconstructor.slope', self.slope)
+        if self.last not in ('tanh', 'sigmoid', 'none'):
+            raise UserError(f'reconstructor.last: unknown choice {self.last!r}', "choose 'tanh', 'sigmoid' or 'none'")
+        self._check_family()
+
+    def _check_family(self) -> None:
+        if self.family not in ('table-14', 'scaled'):
+            raise UserError(f'reconstructor.family: unknown family {self.family!r}', "choose 'table-14' or 'scaled'")
+        if self.family == 'table-14' and self.length not in TABLE_14:
+            raise UserError(
+                f'reconstructor.length {self.length}: Table 14 has networks for {", ".join(map(str, TABLE_14))}',
+                'give one of these or use the scaled family',
+            )
+        if self.family == 'scaled' and 2**self.blocks > min(self.image):
+            raise UserError(
+                f'reconstructor.blocks {self.blocks}: too many for pictures of {_size(self.image)} px',
+                f'give at most {int(math.log2(min(self.image)))}',
+            )
+
+
+def reconstructor_maps(config: ReconstructorConfig) -> list[tuple[int, int, int]]:
+    """Shapes (C, H, W) of the maps: the reshaped dense layer's, then each transposed convolution's, before cropping."""
+    if config.family == 'table-14':
+        widths = TABLE_14[config.length][1]
+    else:
+        widths = tuple(max(config.width >> number, 1) for number in range(config.blocks))
+    blocks = len(widths)
+    height, width = (_ceil(side, 2**blocks) for side in config.image)
+    return [
+        (channels, height << number, width << number) for number, channels in enumerate((*widths, config.channels))
+    ]
+
+
+def reconstructor_parameters(config: ReconstructorConfig) -> int:
+    """Number of a reconstructor's trained parameters."""
+    maps = reconstructor_maps(config)
+    kernel = 5 if config.family == 'table-14' else config.kernel
+    dense = (config.length + 1) * math.prod(maps[0])
+    blocks = sum(kernel**2 * before[0] * after[0] for before, after in pairwise(maps))
+    return dense + blocks + 2 * sum(shape[0] for shape in maps[1:-1]) + config.channels
+
+
+# Recognition (Tangari et al. 2023, section 5.2 and appendix B) ------------------------------------------------
+
+SMALL = ('small-plain', 'small-residual', 'small-dense', 'small-separable')
+LITE = ('efficientnet-lite0', 'efficientnet-lite1', 'efficientnet-lite2')  # ImageNet weights come as packages
+WEIGHTS = ('random', 'package', 'hub')  # or the path of a local file
+
+
+@dataclass(frozen=True)
+class Target:
+    """One of the source's ten recognition networks (Table 2), as it is built here."""
+
+    network: str
+    """Backbone: 'timm/<architecture>' or 'torchvision/<architecture>'."""
+    length: int
+    """Length of its embedding."""
+    head: str
+    """What trains it: 'softmax' or 'triplet'."""
+    differs: str
+    """Where it deviates from the source's; weights aside, which are none of the source's anywhere."""
+
+
+TARGETS = {
+    'face-resnet50': Target('timm/resnet50', 2048, 'softmax', ''),
+    'face-vgg16': Target('torchvision/vgg16', 512, 'softmax', 'without the dense layers: the maps of pool5, averaged'),
+    'face-senet50': Target('timm/legacy_seresnet50', 2048, 'softmax', ''),
+    'face-openface': Target('torchvision/googlenet', 128, 'triplet', 'GoogLeNet with a dense layer, not nn4.small2'),
+    'face-facenet': Target('timm/inception_resnet_v2', 128, 'triplet', 'Inception-ResNet-v2 with a dense layer, not v1'),
+    'finger-resnet': Target('timm/resnet50', 2048, 'softmax', ''),
+    'finger-inception': Target('timm/inception_v3', 2048, 'softmax', ''),
+    'finger-xception': Target('timm/legacy_xception', 2048, 'softmax', ''),
+    'finger-resnetv2': Target('timm/resnetv2_50', 2048, 'softmax', ''),
+    'finger-densenet': Target('timm/densenet121', 1024, 'softmax', ''),
+}
+
+
+@dataclass(frozen=True)
+class ExtractorConfig:
+    """A recognition network: pictures to embeddings.
+
+    Raises:
+        UserError: an unknown network, a size that no network can have, weights that the network cannot have.
+    """
+
+    name: str = 'small-plain'
+    """One of SMALL, LITE or TARGETS, 'timm/<architecture>' or 'torchvision/<architecture>'."""
+    layer: str = ''
+    """Where the embedding is taken: '' the network's own last features; else the path of a module, whose maps are averaged
+    over their pixels (appendix B).
+    """
+    length: int = 128
+    """Length of the embedding; 0: the layer's own (of a target: the target's). Another than the layer's own adds a dense
+    layer.
+    """
+    image: tuple[int, int] = (64, 64)
+    """Height and width of a picture, px: what the network is meant for; it takes other sizes too."""
+    channels: int = 1
+    """Channels of a picture: 1 gray, 3 colour."""
+    width: int = 32
+    """Channels of the first of four stages of a network of SMALL; the others have 2, 4 and 4 times as many."""
+    weights: str = 'random'
+    """random: from a seed; package: ImageNet's, for LITE with the extra `weights`; a file (.safetensors, .pt, .pth) of the
+    backbone's state dict; hub: from timm's or torchvision's own, which must be allowed.
+    """
+    allow_download: bool = False
+    """Whether weights may be downloaded."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'image', tuple(self.image))
+        library, _, architecture = self.name.partition('/')
+        if self.name not in (*SMALL, *LITE, *TARGETS) and not (library in ('timm', 'torchvision') and architecture):
+            raise UserError(
+                f'extractor.name: unknown network {self.name!r}',
+                f"choose one of {', '.join((*SMALL, *LITE, *TARGETS))}, "
+                "'timm/<architecture>' or 'torchvision/<architecture>'",
+            )
+        _picture('extractor', self.image, self.channels)
+        _whole('extractor.length', self.length, 0, 65_536)
+        _whole('extractor.width', self.width, 4)
+        self._check_weights()
+
+    def _check_weights(self) -> None:
+        if not self.weights:
+            raise UserError('extractor.weights is empty', "give 'random', 'package', 'hub' or a file")
+        if self.name in SMALL and self.weights != 'random':
+            raise UserError(f'extractor.weights {self.weights!r}: {self.name} is our own', "give 'random' and train it")
+        if self.weights == 'package' and self.name not in LITE:
+            raise UserError(
+                f"extractor.weights 'package': no package has weights of {self.name}", f'choose one of {", ".join(LITE)}'
+            )
+        if self.weights == 'hub' and not self.allow_download:
+            raise UserError("extractor.weights 'hub' downloads", 'allow it with --allow-download, or give a local file')
+
+    @property
+    def network(self) -> str:
+        """The backbone's name: a target's is looked up."""
+        return TARGETS[self.name].network if self.name in TARGETS else self.name
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """A row of Table 13: where an embedding is taken."""
+
+    modality: Literal['face', 'finger']
+    """Of the pictures."""
+    length: int
+    """Of the embedding."""
+    target: str
+    """Key of TARGETS."""
+    source: str
+    """The layer that the source names; '' for a row that it lacks."""
+    layer: str
+    """Our backbone's layer, '' its last features."""
+    differs: str = ''
+    """Where ours deviates."""
+
+    def config(self, image: tuple[int, int] = (64, 64), channels: int = 1) -> ExtractorConfig:
+        """The row as a network with random weights."""
+        return ExtractorConfig(self.target, self.layer, self.length, image, channels)
+
+
+TABLE_13 = (
+    Extraction('finger', 2048, 'finger-resnet', 'conv5_block3_avg_pool', ''),
+    Extraction('finger', 2048, 'finger-resnetv2', 'conv5_block3_avg_pool', ''),
+    Extraction('finger', 2048, 'finger-inception', 'global_average_pooling2d_7', ''),
+    Extraction('finger', 2048, 'finger-xception', 'global_average_pooling2d_6', ''),
+    Extraction('finger', 1024, 'finger-densenet', 'final_avg_pool', ''),
+    Extraction('finger', 1024, 'finger-resnet', 'conv5_block1', 'layer3',
+               'conv5_block1 has 2048 or 512 maps; ours is what enters it'),
+    Extraction('finger', 1024, 'finger-xception', 'block13_pool', 'block12'),
+    Extraction('finger', 1024, 'finger-resnetv2', 'conv5_block3_2_relu', 'stages.2',
+               'the source gives this layer 1024 here and 512 below, which is its size; ours enters conv5'),
+    Extraction('finger', 512, 'finger-inception', 'global_average_pooling2d_6', 'Mixed_6e',
+               'no layer has 512 maps: 768 and a dense layer'),
+    Extraction('finger', 512, 'finger-xception', 'global_average_pooling2d_5', 'block11',
+               'no layer has 512 maps: 728 and a dense layer'),
+    Extraction('finger', 512, 'finger-resnet', 'conv5_block3_2_relu', 'layer4.2.act2'),
+    Extraction('finger', 512, 'finger-resnetv2', 'conv5_block3_2_relu', 'stages.3.blocks.2.norm3'),
+    Extraction('face', 2048, 'face-resnet50', 'activation_49', ''),
+    Extraction('face', 2048, 'face-senet50', 'activation_130', ''),
+    Extraction('face', 2048, 'face-facenet', 'Block35_1_activation', 'repeat.0',
+               'Block35 has 320 maps (256 in v1): a dense layer'),
+    Extraction('face', 2048, 'face-openface', 'Inception_5b_1_act', 'inception5b.branch1',
+               'this layer has 384 maps: a dense layer'),
+    Extraction('face', 512, 'face-vgg16', 'pool5', ''),
+    Extraction('face', 512, 'face-facenet', 'Bottleneck_BatchNorm', '',
+               '1536 features and a dense layer, without BatchNorm'),
+    Extraction('face', 512, 'face-resnet50', 'conv3_1_1x1_reduce', 'layer2.0',
+               'conv3_1_1x1_reduce has 128 maps; ours is the block that begins with it'),
+    Extraction('face', 512, 'face-senet50', 'conv5_1_1x1_reduce', 'layer4.0.conv1'),
+    Extraction('face', 128, 'face-openface', '', '', 'a row that Table 13 lacks: its own embedding'),
+    Extraction('face', 128, 'face-facenet', '', '', 'a row that Table 13 lacks: its own embedding'),
+    Extraction('face', 128, 'face-vgg16', '', 'features.9', 'a row that Table 13 lacks: pool2'),
+    Extraction('face', 128, 'face-resnet50', '', 'layer2.0.conv1', 'a row that Table 13 lacks: conv3_1_1x1_reduce'),
+)  # four a modality and length
