@@ -191,7 +191,7 @@ class CodecStudy(MembershipStudy):
         return sorted(self.operating_point(goal) for goal in mine)
 
     def anchor(self, deal: int) -> list[tuple[float, float]]:
-        """The undefended curve of a deal; one that has the primary lambda alone gets the first deal's, moved to its point."""
+        """The undefended curve of a deal; where it has the primary lambda alone, the first deal's, moved to its point."""
         own = self.curve('', deal)
         return own if len(own) > 1 else moved(self.curve('', 0), self.operating_point(self.goals[self.headline]), own[0])
 

@@ -145,7 +145,7 @@ def test_a_part_that_cannot_be_is_refused(part, change, fault):
 def test_a_further_deal_is_placed_on_the_first_deals_curve_moved_to_its_own_point():
     curve = [(0.1, 20.0), (0.2, 23.0), (0.4, 25.0)]
     there = moved(curve, curve[1], (0.3, 22.0))
-    assert there[1] == (pytest.approx(0.3), 22.0) and moved(there, there[1], curve[1]) == pytest.approx(curve)
+    assert there[1] == (pytest.approx(0.3), 22.0) and np.allclose(moved(there, there[1], curve[1]), curve)
     expected, _ = undefended(curve, 0.25)
     found, beyond = undefended(there, 0.375)
     assert found == pytest.approx(expected - 1) and not beyond
