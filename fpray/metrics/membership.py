@@ -187,10 +187,12 @@ def over_victims(rates: Sequence[Rate], level: float = 0.95) -> Rate:
     Words about a training-set size, a recipe or a defence stand on this, and need at least three victims.
 
     Args:
-        rates: the same rate of each victim; those without an estimate are left out.
+        rates: the same rate of each victim, an AUC or a difference of two (chance 0); those without an estimate are
+            left out.
 
     Returns:
-        Rate whose `n` and `n_people` are summed; with under three victims no interval, and the note 'this run'.
+        Rate whose `n` and `n_people` are summed, its interval cut where an AUC or a difference ends; with under three
+        victims no interval, and the note 'this run'.
     """
     values = np.asarray([r.estimate for r in rates if r.estimate is not None], np.float64)
     if not len(values):
@@ -200,7 +202,8 @@ def over_victims(rates: Sequence[Rate], level: float = 0.95) -> Rate:
     if len(values) < VICTIMS:
         return Rate(mean, (None, None), chance, n, n_people, note=f'this run: {len(values)} of {VICTIMS} victims')
     half = float(stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
-    return Rate(mean, (mean - half, mean + half), chance, n, n_people, note=f'over {len(values)} victims')
+    low = max(mean - half, -1.0 if chance == 0 else 0.0)
+    return Rate(mean, (low, min(mean + half, 1.0)), chance, n, n_people, note=f'over {len(values)} victims')
 
 
 def _placements(data: Sample, score: Array) -> tuple[float, Array]:

@@ -138,7 +138,7 @@ class CodecStudy(MembershipStudy):
             ('auc', self.PRIMARY, False), ('auc_fresh', self.PRIMARY, True), ('uncalibrated', UNCALIBRATED, False))}
         points = [self.operating_point(goal) for goal in goals]
         bpp, psnr = (float(np.mean([point[i] for point in points])) for i in (0, 1))
-        placed = [undefended(self.curve('', goal.deal), point[0]) if defence else (point[1], False)
+        placed = [undefended(self.anchor(goal.deal), point[0]) if defence else (point[1], False)
                   for goal, point in zip(goals, points, strict=True)]
         beyond = any(each for _, each in placed)
         lost = [point[1] - expected for point, (expected, _) in zip(points, placed, strict=True) if expected is not None]
@@ -185,10 +185,15 @@ class CodecStudy(MembershipStudy):
         return float(table['bpp'].mean()), float(psnr_of(np.maximum(table['mse'], LEAST_MSE)).mean())
 
     def curve(self, defence: str, deal: int) -> list[tuple[float, float]]:
-        """(bits a pixel, PSNR) over the lambdas of one deal, growing; of the first where this one has none of its own."""
+        """(bits a pixel, PSNR) over the lambdas that one deal was trained at, growing."""
         own = ('victim', 'lambda') if not (defence or deal) else ('defence',)
         mine = [g for g in self.goals.values() if g.defence == defence and g.deal == deal and g.role in own]
         return sorted(self.operating_point(goal) for goal in mine)
+
+    def anchor(self, deal: int) -> list[tuple[float, float]]:
+        """The undefended curve of a deal; where it has the primary lambda alone, the first deal's, moved to its point."""
+        own = self.curve('', deal)
+        return own if len(own) > 1 else moved(self.curve('', 0), self.operating_point(self.goals[self.headline]), own[0])
 
     def loss_of_rate(self, defence: str, goals: list[Any]) -> float | None:
         """BD-rate against the undefended codec of the same deal, percent, mean over deals; None without four lambdas."""
@@ -231,6 +236,12 @@ def undefended(curve: list[tuple[float, float]], bpp: float) -> tuple[float | No
     if run <= 0 or rise <= 0:
         return None, False
     return float(psnrs[b] + rise / run * np.log(bpp / rates[b])), True
+
+
+def moved(curve: list[tuple[float, float]], start: tuple[float, float],
+          end: tuple[float, float]) -> list[tuple[float, float]]:
+    """A curve of (rate, PSNR) carried from one of its points to another: rates by their ratio, PSNR by its difference."""
+    return [(rate * end[0] / start[0], psnr + end[1] - start[1]) for rate, psnr in curve]
 
 
 def together(rates: list[Rate]) -> Rate:

@@ -55,7 +55,7 @@ def table(id: str, caption: str, columns: Sequence[str], rows: Iterable[Sequence
           differs: str = '', published: str | None = None, unit: str = '') -> Body:
     """A table; the first cell of a row names it, and a row of one cell is a heading over the rows below it.
 
-    Where a row's name and a column's are those of the published table, the published number stands beside ours.
+    Where heading, row's name and column's name are those of the published table, the published number stands beside ours.
 
     Args:
         id: slug, of its own within the page.

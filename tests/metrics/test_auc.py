@@ -1,6 +1,7 @@
 """AUC over people: closed forms, two second implementations of the clustered variance, planted effects."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -203,6 +204,8 @@ def test_words_about_a_recipe_need_three_victims():
     mean = over_victims(rates)
     half = stats.t.ppf(0.975, 2) * 0.1 / 3**0.5
     assert mean.interval == pytest.approx((0.7 - half, 0.7 + half)) and (mean.n, mean.n_people) == (300, 30)
+    high = over_victims([replace(rate, estimate=rate.estimate + 0.2, interval=(None, None)) for rate in rates])
+    assert high.interval[1] == 1 and over_victims([Rate(a, (None, None), 0, 9, 3) for a in (0.9, -0.9, 0.9)]).lower == -1
     two = over_victims(rates[:2])
     assert two.interval == (None, None) and two.note.startswith('this run')
 

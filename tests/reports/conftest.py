@@ -488,6 +488,8 @@ def build_sectioned(study, seed=0, available=True, synthetic=True, subject_known
     rng = np.random.default_rng(seed)
     kept = {key for key in COMMON if key not in ('primary', 'controls', 'epsilon')}
     results = {key: value for key, value in build(seed, available, synthetic, subject_known).items() if key in kept}
+    results['data']['groups'] = {name: {'people': 40, 'identities': 80, 'images': 640}
+                                 for name in ('public', 'adapt', 'attacker', 'judge', 'threshold', 'victims')}
     own = {'accuracy': _share(0.85)} if study == 'inference' else {'acceptance': sections.acceptance(
         _share(0.44, 0.09, None), _share(0.012, 0.006, 0.01), _share(0.43, 0.09, 0.0), _share(0.59, 0.08, None))}
     endpoint = {'inference': 'The network of one embedding, length 128, Same-PreProc., after FT-3',

@@ -216,3 +216,17 @@ def test_a_single_point_and_equal_values_have_an_axis():
         root, _ = _drawn(sections.lines('l', 'L', '', 'x', 'y', [sections.series('a', [3], values)]))
         (x, y), = _spots(root, 'a')
         assert math.isfinite(x) and math.isfinite(y) and 42 <= x <= 338
+
+
+@pytest.mark.parametrize('make', [
+    lambda: sections.lines('l', 'L', '', 'x', 'y', [sections.series('a', [1, 2], [None, None], [None] * 2, [None] * 2)]),
+    lambda: sections.lines('l', 'L', '', 'x', 'y', [sections.series('a', [], [])], log=True, diagonal=True),
+    lambda: sections.steps('s', 'S', '', 'x', 'y', [sections.series('a', [0, 0], [0, 0])], log=True),
+    lambda: sections.scatter('c', 'C', '', 'x', 'y', [sections.series('a', [], [])]),
+    lambda: sections.histogram('h', 'H', '', 'x', 'y', [sections.series('a', [0, 1], [0])]),
+    lambda: sections.det('d', 'D', '', [sections.series('a', [], [])], diagonal=True),
+    lambda: sections.bars('b', 'B', '', 'x', 'y', [sections.series('a', ['p'], [None])]),
+    lambda: sections.matrix('m', 'M', '', np.zeros((0, 0)), [])], ids=lambda make: make()['kind'])
+def test_nothing_measured_is_an_empty_plot(make):
+    root, text = _drawn(make())
+    assert 'nan' not in text and not _spots(root, 'a')
