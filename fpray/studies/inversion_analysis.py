@@ -131,7 +131,7 @@ class _Numbers:
             f'{_share(right)} of cases ({_share(unknown)} look like none of them).')
         at = evidence.threshold(JUDGE)
         lines = [
-            f'{self.claim(primary)[0].upper()}{self.claim(primary)[1:]}, at a false match rate of {at.fmr:.1%} that other '
+            f'{self.claim(primary)[0].upper()}{self.claim(primary)[1:]}, at a false match rate of {100 * at.fmr:.1f} % that other '
             f'people set.', f'{chain} Given the right network, the judge lets in {_share(told)}.',
             f'Own minus strangers: {_share(accepted["difference"], signed=True)}; an interval over '
             f'{accepted["difference"].n_people} people speaks of this network under this attack.']

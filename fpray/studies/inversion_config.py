@@ -45,7 +45,7 @@ class TargetConfig:
     model: str = ''
     """What the attacker is told: a candidate's name, or that of the black box (dlib, templates, callable); empty: it
     infers the model from each stolen vector."""
-    network: str = 'small-residual'
+    network: str = 'small-plain'
     """kind trained: the candidate that the owner took; one of --candidates.names."""
     rung: str = 'FT-2'
     """kind trained: how far the owner adapted it: No-adapt, FT-1, ..., FT-5."""
@@ -113,7 +113,7 @@ class InvertConfig:
     """Where in the inferred network the perceptual loss looks, as shares of the depth of its layers; () nowhere."""
     brief: float = 0.25
     """Share of the images that further reconstructors see, which only tables of comparisons need (Tables 6 to 8, 10, 12)."""
-    placebo: str = 'small-plain'
+    placebo: str = 'small-separable'
     """The wrong network for which the placebo is trained; a black box's placebo learns from shuffled pairs."""
 
     def __post_init__(self) -> None:
@@ -328,7 +328,7 @@ def smoke() -> InversionConfig:
         groups=GroupsConfig(public=8, adapt=6, attacker=10, judge=8, threshold=10, victims=10),
         candidates=CandidatesConfig(recognition=small('small-plain', width=8, length=32), loop=loop),
         adapt=AdaptConfig(loop=replace(loop, images=128)),
-        judge=JudgeConfig(recognition=small('small-dense', width=8, length=32), loop=loop),
+        judge=JudgeConfig(recognition=small('small-residual', width=8, length=32), loop=loop),
         invert=InvertConfig(training=ReconstructionConfig(reconstructor=ReconstructorConfig(width=32)), loop=loop,
                             depths=(0.5, 1.0), brief=0.5),
         inference=InferenceConfig(training=AuxiliaryTraining(), loop=LoopConfig(images=2_560, batch=64, snapshot_every=0)),
@@ -343,9 +343,10 @@ def desk() -> InversionConfig:
         candidates=CandidatesConfig(recognition=small('small-plain'),
                                     loop=LoopConfig(images=60_000, batch=64, snapshot_every=0, report_every=6_000)),
         adapt=AdaptConfig(loop=LoopConfig(images=20_000, batch=64, snapshot_every=0, report_every=4_000)),
-        judge=JudgeConfig(recognition=small('small-dense'),
+        judge=JudgeConfig(recognition=small('small-residual'),
                           loop=LoopConfig(images=60_000, batch=64, snapshot_every=0, report_every=6_000)),
-        invert=InvertConfig(loop=LoopConfig(images=80_000, batch=32, snapshot_every=0, report_every=8_000)),
+        invert=InvertConfig(training=ReconstructionConfig(reconstructor=ReconstructorConfig(width=128)),
+                            loop=LoopConfig(images=80_000, batch=32, snapshot_every=0, report_every=8_000)),
         inference=InferenceConfig(loop=LoopConfig(images=100_000, batch=128, snapshot_every=0)))
 
 

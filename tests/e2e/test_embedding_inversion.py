@@ -43,7 +43,7 @@ pytestmark = pytest.mark.timeout(1_200)  # a busy machine takes minutes for a wh
 def bare() -> InversionConfig:
     """Smoke with two candidates and the headline alone: the path, not the numbers."""
     config = smoke()
-    return replace(config, seed=4, candidates=replace(config.candidates, names=('small-plain', 'small-residual')),
+    return replace(config, seed=4, candidates=replace(config.candidates, names=('small-plain', 'small-separable')),
                    attacker=replace(config.attacker, conditions=(SAME,)), ladder=(), every=False, embeddings=(1,),
                    baselines=replace(config.baselines, autoencoder=False))
 
@@ -200,11 +200,11 @@ def test_the_layers_are_searched_on_the_attackers_data(ray, tmp_path):
     config = replace(bare(), search=LayerSearchConfig(mode='rounds', trials=3, rounds=1, holdout=0.4))
     outcome = run(INVERSION, config, Settings(store=str(tmp_path / 'store'), mlflow=False), show=False)
     stages = {stage.name: stage for stage in plan(load_config(outcome.results)).stages}
-    folder = Store(tmp_path / 'store').folder(stages['search/small-residual'])
+    folder = Store(tmp_path / 'store').folder(stages['search/small-plain'])
     found, trials = (json.loads((folder / name).read_text()) for name in ('layers.json', 'trials.json'))
     assert len(trials['trials']) == 3 and 0 <= found['value'] <= 1
     chosen = {name for name, taken in trials['trials'][trials['best']]['params'].items() if taken}
-    trained = Store(tmp_path / 'store').folder(stages['reconstructor/small-residual']) / 'trained.json'
+    trained = Store(tmp_path / 'store').folder(stages['reconstructor/small-plain']) / 'trained.json'
     assert set(found['layers']) == set(json.loads(trained.read_text())['layers']) == chosen
 
 

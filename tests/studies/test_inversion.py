@@ -98,10 +98,10 @@ def test_a_change_trains_again_only_what_it_changes():
 
     assert trained(changed(SMOKE, with_part(SMOKE, 'judge', loop=replace(SMOKE.judge.loop, images=320)))) == {'judge'}
     assert trained(changed(SMOKE, replace(SMOKE, embeddings=(1,)))) == set()
-    assert trained(changed(SMOKE, with_part(SMOKE, 'adapt', lr=1e-3))) == {'ladder/small-residual', *(
-        f'reconstructor/{name}' for name in ('small-dense', 'small-separable')), f'reconstructor/{OWNER}'}, \
+    assert trained(changed(SMOKE, with_part(SMOKE, 'adapt', lr=1e-3))) == {'ladder/small-plain', *(
+        f'reconstructor/{name}' for name in ('small-dense', 'small-residual')), f'reconstructor/{OWNER}'}, \
         'whoever is guessed hangs on the target; the brief ones of the comparisons do not'
-    assert not any(name.startswith('reconstructor/small-residual') for name in changed(
+    assert not any(name.startswith('reconstructor/small-plain') for name in changed(
         SMOKE, with_part(SMOKE, 'target', rung='FT-5'))), 'an adapted target is inverted with the same reconstructor'
 
 
@@ -150,7 +150,7 @@ def test_keys_hold_no_paths(pictures, tmp_path):
     ('target', {'model': 'nosuch'}, 'unknown model'), ('target', {'network': 'nosuch'}, 'target.network'),
     ('target', {'rung': 'FT-9'}, 'FT-9'), ('target', {'templates': 'x'}, 'templates'),
     ('target', {'kind': 'nosuch'}, 'nosuch'), ('target', {'kind': 'dlib'}, 'data.root'),
-    ('invert', {'placebo': 'small-residual'}, 'target itself'),
+    ('invert', {'placebo': 'small-plain'}, 'target itself'),
     ('invert', {'placebo': 'nosuch'}, 'placebo'), ('invert', {'brief': 0.0}, 'brief'),
     ('invert', {'depths': (2.0,)}, 'depths'),
     ('attacker', {'conditions': (OTHER,)}, SAME), ('attacker', {'conditions': ('nosuch', SAME)}, 'nosuch'),
@@ -170,7 +170,7 @@ def test_a_configuration_that_cannot_be_is_refused(change, fault):
 
 
 def test_the_judge_must_be_of_another_family_than_the_target():
-    same = replace(SMOKE.judge.recognition, extractor=replace(SMOKE.judge.recognition.extractor, name='small-residual'))
+    same = replace(SMOKE.judge.recognition, extractor=replace(SMOKE.judge.recognition.extractor, name='small-plain'))
     with pytest.raises(UserError, match='own family'):
         with_part(SMOKE, 'judge', recognition=same)
 
