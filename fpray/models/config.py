@@ -493,3 +493,159 @@ class AttributeNetConfig:
                 raise UserError(f'attributes.{name} {getattr(self, name)!r}', f'choose one of {", ".join(map(str, values))}')
         for name, low in (('embedding', 2), ('width', 1), ('units', 1), ('classes', 2)):
             _whole(f'attributes.{name}', getattr(self, name), low)
+
+
+# Recognition (Tangari et al. 2023, section 5.2 and appendix B) ------------------------------------------------
+
+SMALL = ('small-plain', 'small-residual', 'small-dense', 'small-separable')
+LITE = ('efficientnet-lite0', 'efficientnet-lite1', 'efficientnet-lite2')  # ImageNet weights come as packages
+WEIGHTS = ('random', 'package', 'hub')  # or the path of a local file
+
+
+@dataclass(frozen=True)
+class Target:
+    """One of the source's ten recognition networks (Table 2), as it is built here."""
+
+    network: str
+    """Backbone: 'timm/<architecture>' or 'torchvision/<architecture>'."""
+    length: int
+    """Length of its embedding."""
+    head: str
+    """What trains it: 'softmax' or 'triplet'."""
+    differs: str
+    """Where it deviates from the source's; weights aside, which are none of the source's anywhere."""
+
+
+TARGETS = {
+    'face-resnet50': Target('timm/resnet50', 2048, 'softmax', ''),
+    'face-vgg16': Target('torchvision/vgg16', 512, 'softmax', 'without the dense layers: the maps of pool5, averaged'),
+    'face-senet50': Target('timm/legacy_seresnet50', 2048, 'softmax', ''),
+    'face-openface': Target('torchvision/googlenet', 128, 'triplet', 'GoogLeNet with a dense layer, not nn4.small2'),
+    'face-facenet': Target('timm/inception_resnet_v2', 128, 'triplet', 'Inception-ResNet-v2 with a dense layer, not v1'),
+    'finger-resnet': Target('timm/resnet50', 2048, 'softmax', ''),
+    'finger-inception': Target('timm/inception_v3', 2048, 'softmax', ''),
+    'finger-xception': Target('timm/legacy_xception', 2048, 'softmax', ''),
+    'finger-resnetv2': Target('timm/resnetv2_50', 2048, 'softmax', ''),
+    'finger-densenet': Target('timm/densenet121', 1024, 'softmax', ''),
+}
+
+
+@dataclass(frozen=True)
+class ExtractorConfig:
+    """A recognition network: pictures to embeddings.
+
+    Raises:
+        UserError: an unknown network, a size that no network can have, weights that the network cannot have.
+    """
+
+    name: str = 'small-plain'
+    """One of SMALL, LITE or TARGETS, 'timm/<architecture>' or 'torchvision/<architecture>'."""
+    layer: str = ''
+    """Where the embedding is taken: '' the network's own last features; else the path of a module, whose maps are averaged
+    over their pixels (appendix B).
+    """
+    length: int = 128
+    """Length of the embedding; 0: the layer's own (of a target: the target's). Another than the layer's own adds a dense
+    layer.
+    """
+    image: tuple[int, int] = (64, 64)
+    """Height and width of a picture, px: what the network is meant for; it takes other sizes too."""
+    channels: int = 1
+    """Channels of a picture: 1 gray, 3 colour."""
+    width: int = 32
+    """Channels of the first of four stages of a network of SMALL; the others have 2, 4 and 4 times as many."""
+    weights: str = 'random'
+    """random: from a seed; package: ImageNet's, for LITE with the extra `weights`; a file (.safetensors, .pt, .pth) of the
+    backbone's state dict; hub: from timm's or torchvision's own, which must be allowed.
+    """
+    allow_download: bool = False
+    """Whether weights may be downloaded."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'image', tuple(self.image))
+        library, _, architecture = self.name.partition('/')
+        if self.name not in (*SMALL, *LITE, *TARGETS) and not (library in ('timm', 'torchvision') and architecture):
+            raise UserError(
+                f'extractor.name: unknown network {self.name!r}',
+                f"choose one of {', '.join((*SMALL, *LITE, *TARGETS))}, "
+                "'timm/<architecture>' or 'torchvision/<architecture>'",
+            )
+        _picture('extractor', self.image, self.channels)
+        _whole('extractor.length', self.length, 0, 65_536)
+        _whole('extractor.width', self.width, 4)
+        self._check_weights()
+
+    def _check_weights(self) -> None:
+        if not self.weights:
+            raise UserError('extractor.weights is empty', "give 'random', 'package', 'hub' or a file")
+        if self.name in SMALL and self.weights != 'random':
+            raise UserError(f'extractor.weights {self.weights!r}: {self.name} is our own', "give 'random' and train it")
+        if self.weights == 'package' and self.name not in LITE:
+            raise UserError(
+                f"extractor.weights 'package': no package has weights of {self.name}", f'choose one of {", ".join(LITE)}'
+            )
+        if self.weights == 'hub' and not self.allow_download:
+            raise UserError("extractor.weights 'hub' downloads", 'allow it with --allow-download, or give a local file')
+
+    @property
+    def network(self) -> str:
+        """The backbone's name: a target's is looked up."""
+        return TARGETS[self.name].network if self.name in TARGETS else self.name
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """A row of Table 13: where an embedding is taken."""
+
+    modality: Literal['face', 'finger']
+    """Of the pictures."""
+    length: int
+    """Of the embedding."""
+    target: str
+    """Key of TARGETS."""
+    source: str
+    """The layer that the source names; '' for a row that it lacks."""
+    layer: str
+    """Our backbone's layer, '' its last features."""
+    differs: str = ''
+    """Where ours deviates."""
+
+    def config(self, image: tuple[int, int] = (64, 64), channels: int = 1) -> ExtractorConfig:
+        """The row as a network with random weights."""
+        return ExtractorConfig(self.target, self.layer, self.length, image, channels)
+
+
+TABLE_13 = (
+    Extraction('finger', 2048, 'finger-resnet', 'conv5_block3_avg_pool', ''),
+    Extraction('finger', 2048, 'finger-resnetv2', 'conv5_block3_avg_pool', ''),
+    Extraction('finger', 2048, 'finger-inception', 'global_average_pooling2d_7', ''),
+    Extraction('finger', 2048, 'finger-xception', 'global_average_pooling2d_6', ''),
+    Extraction('finger', 1024, 'finger-densenet', 'final_avg_pool', ''),
+    Extraction('finger', 1024, 'finger-resnet', 'conv5_block1', 'layer3',
+               'conv5_block1 has 2048 or 512 maps; ours is what enters it'),
+    Extraction('finger', 1024, 'finger-xception', 'block13_pool', 'block12'),
+    Extraction('finger', 1024, 'finger-resnetv2', 'conv5_block3_2_relu', 'stages.2',
+               'the source gives this layer 1024 here and 512 below, which is its size; ours enters conv5'),
+    Extraction('finger', 512, 'finger-inception', 'global_average_pooling2d_6', 'Mixed_6e',
+               'no layer has 512 maps: 768 and a dense layer'),
+    Extraction('finger', 512, 'finger-xception', 'global_average_pooling2d_5', 'block11',
+               'no layer has 512 maps: 728 and a dense layer'),
+    Extraction('finger', 512, 'finger-resnet', 'conv5_block3_2_relu', 'layer4.2.act2'),
+    Extraction('finger', 512, 'finger-resnetv2', 'conv5_block3_2_relu', 'stages.3.blocks.2.norm3'),
+    Extraction('face', 2048, 'face-resnet50', 'activation_49', ''),
+    Extraction('face', 2048, 'face-senet50', 'activation_130', ''),
+    Extraction('face', 2048, 'face-facenet', 'Block35_1_activation', 'repeat.0',
+               'Block35 has 320 maps (256 in v1): a dense layer'),
+    Extraction('face', 2048, 'face-openface', 'Inception_5b_1_act', 'inception5b.branch1',
+               'this layer has 384 maps: a dense layer'),
+    Extraction('face', 512, 'face-vgg16', 'pool5', ''),
+    Extraction('face', 512, 'face-facenet', 'Bottleneck_BatchNorm', '',
+               '1536 features and a dense layer, without BatchNorm'),
+    Extraction('face', 512, 'face-resnet50', 'conv3_1_1x1_reduce', 'layer2.0',
+               'conv3_1_1x1_reduce has 128 maps; ours is the block that begins with it'),
+    Extraction('face', 512, 'face-senet50', 'conv5_1_1x1_reduce', 'layer4.0.conv1'),
+    Extraction('face', 128, 'face-openface', '', '', 'a row that Table 13 lacks: its own embedding'),
+    Extraction('face', 128, 'face-facenet', '', '', 'a row that Table 13 lacks: its own embedding'),
+    Extraction('face', 128, 'face-vgg16', '', 'features.9', 'a row that Table 13 lacks: pool2'),
+    Extraction('face', 128, 'face-resnet50', '', 'layer2.0.conv1', 'a row that Table 13 lacks: conv3_1_1x1_reduce'),
+)  # four a modality and length

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fpray.errors import UserError
 from fpray.models.scorer import Scorer, build_scorer
-from fpray.training.config import ClassifierConfig, LoopConfig
+from fpray.training.config import ClassifierConfig, LoopConfig, RecognitionConfig
 from fpray.training.loop import WEIGHTS, Batch, anneal, asked, derive, padded, pick_device
 from fpray.training.parallel import average_gradients, own_rows, synchronise, world_size
 
@@ -79,7 +79,7 @@ class ClassifierLearner:
         return own_rows(torch.rand(world_size() * count, 5, generator=noise) * 2 - 1).to(self.device)
 
 
-def augment(pixels: Tensor, draws: Tensor, config: ClassifierConfig) -> Tensor:
+def augment(pixels: Tensor, draws: Tensor, config: ClassifierConfig | RecognitionConfig) -> Tensor:
     """Pictures turned, shifted and changed in contrast and brightness; the border is repeated outwards.
 
     Args:

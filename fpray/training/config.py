@@ -11,7 +11,14 @@ from fpray.errors import not_negative as _not_negative
 from fpray.errors import one_of as _one_of
 from fpray.errors import share as _share
 from fpray.errors import whole as _whole
-from fpray.models.config import AuxiliaryConfig, CodecConfig, DiscriminatorConfig, GeneratorConfig, ScorerConfig
+from fpray.models.config import (
+    AuxiliaryConfig,
+    CodecConfig,
+    DiscriminatorConfig,
+    ExtractorConfig,
+    GeneratorConfig,
+    ScorerConfig,
+)
 
 Loss = Literal['bce', 'lsgan', 'wgan', 'wgan-gp', 'hinge']
 LOSSES = ('bce', 'lsgan', 'wgan', 'wgan-gp', 'hinge')
@@ -300,3 +307,88 @@ class AttributeTraining:
         for name in ('images', 'threads'):
             _whole(f'attributes.{name}', getattr(self, name), 1)
         _above_zero('attributes.lr', self.lr)
+
+
+# Recognition (Tangari et al. 2023, sections 5.2 and 5.3) ------------------------------------------------------
+
+HEADS = ('softmax', 'arcface', 'cosface', 'sphereface', 'triplet')
+
+
+@dataclass(frozen=True)
+class RecognitionConfig:
+    """A recognition network and how it is trained: AdamW, a cosine from `lr` to 0 over the loop.
+
+    Raises:
+        UserError: a value out of its range.
+    """
+
+    extractor: ExtractorConfig = field(default_factory=ExtractorConfig)
+    """The network."""
+    head: Literal['softmax', 'arcface', 'cosface', 'sphereface', 'triplet'] = 'softmax'
+    """What is learnt from: softmax over scaled cosines (Wang et al. 2017); the same with a margin added to the angle
+    (arcface, Deng et al. 2019), taken from the cosine (cosface, Wang et al. 2018) or multiplied onto the angle (sphereface,
+    Liu et al. 2022); triplet (Schroff et al. 2015), the hardest in the batch (Hermans et al. 2017).
+    """
+    scale: float = 16.0
+    """What cosines are multiplied with before the softmax."""
+    margin: float = 0.2
+    """arcface: radians; cosface: cosine; sphereface: the angle becomes 1 + margin times as wide; triplet: squared distance
+    of embeddings of norm 1.
+    """
+    lr: float = 2e-3
+    """AdamW's learning rate at the start."""
+    weight_decay: float = 1e-4
+    """AdamW's weight decay."""
+    shift: float = 0.06
+    """Augmentation: largest shift, share of the side, either way along each axis."""
+    rotation: float = 8.0
+    """Augmentation: largest rotation, degrees, either way."""
+    contrast: float = 0.2
+    """Augmentation: largest change of contrast, share, and half of it of brightness."""
+    opening: tuple[tuple[float, float], ...] = ()
+    """Gradual unfreezing: (until which share of the training, share of the layers that learn, deepest first; 0: the
+    embedding's layer alone), in order; after the last one its share holds on. Empty: all learn.
+    """
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'opening', tuple((float(until), float(part)) for until, part in self.opening))
+        _one_of('recognition.head', self.head, HEADS)
+        for name in ('scale', 'lr'):
+            _above_zero(f'recognition.{name}', getattr(self, name))
+        for name in ('margin', 'weight_decay', 'shift', 'rotation', 'contrast'):
+            _not_negative(f'recognition.{name}', getattr(self, name))
+        untils = [until for until, _ in self.opening]
+        if sorted(set(untils)) != untils or not all(0 < until <= 1 and 0 <= part <= 1 for until, part in self.opening):
+            raise UserError(
+                f'recognition.opening {self.opening}',
+                'give pairs of shares, the first of each pair growing from above 0 to 1',
+            )
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """A rung of the adaptation ladder (section 5.3)."""
+
+    name: str
+    """As the source calls it."""
+    images: tuple[int, int]
+    """The source's new images, at least and at most."""
+    share: float
+    """Where a training of FT-5's length (57,500 images, the middle of its range) reaches the rung: by the middle of its
+    own range.
+    """
+    open: float
+    """Share of the layers that learn on the way to it, deepest first. Our own choice: the source opens 'a larger portion'
+    for more images, its figures are not printed (Table 15).
+    """
+
+
+ADAPTATIONS = (
+    Adaptation('No-adapt', (0, 0), 0.0, 0.0),
+    Adaptation('FT-1', (5_000, 10_000), 7.5 / 57.5, 0.0),
+    Adaptation('FT-2', (10_000, 15_000), 12.5 / 57.5, 0.25),
+    Adaptation('FT-3', (20_000, 25_000), 22.5 / 57.5, 0.5),
+    Adaptation('FT-4', (30_000, 35_000), 32.5 / 57.5, 0.75),
+    Adaptation('FT-5', (55_000, 60_000), 1.0, 1.0),
+)  # one training with gradual unfreezing, whose snapshots are the rungs
+LADDER = tuple((rung.share, rung.open) for rung in ADAPTATIONS[1:])  # RecognitionConfig.opening of that training
