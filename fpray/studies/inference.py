@@ -8,16 +8,16 @@ forget them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fpray.data.config import DataConfig
 from fpray.errors import UserError
-from fpray.models.config import ExtractorConfig
+from fpray.models.config import LITE, ExtractorConfig
 from fpray.models.pool import POOL, PoolEntry
-from fpray.store import Resources, Stage
+from fpray.store import Stage
 from fpray.studies import inference_steps as steps
 from fpray.studies import recognition_steps
 from fpray.studies.embedding_config import NO_ADAPT, RUNGS
@@ -27,16 +27,17 @@ from fpray.studies.inference_config import (
     ALL,
     DIFF_PIPELINE,
     OWN_FOLDER,
-    SAME_IDENT,
     SAME_PIPELINE,
     Candidate,
     InferenceStudyConfig,
+    PoolConfig,
     candidates_of,
 )
 from fpray.studies.plan import COORDINATOR, Plan, begin, in_process
 from fpray.studies.steps import derive_seed
 from fpray.training.config import LoopConfig, RecognitionConfig
 
+LITE_LENGTH = 1280  # of the embeddings of LITE's networks
 OTHER_PICTURES = (DIFF_PIPELINE, OWN_FOLDER)  # conditions whose pictures are not the set's own as they are
 
 
@@ -76,24 +77,46 @@ def files_print(place: str) -> str:
     return digest.hexdigest()
 
 
-def pooled(config: InferenceStudyConfig) -> list[PoolEntry]:
-    """The networks of Table 4's pool.
+@dataclass(frozen=True)
+class Member:
+    """A network of Table 4's pool."""
+
+    name: str
+    extractor: ExtractorConfig
+    """Image size and channels are set from the pictures."""
+    family: str
+    weights: str
+    """As the report says it."""
+
+
+def pooled(config: InferenceStudyConfig) -> list[Member]:
+    """The networks of Table 4's pool; those whose weights come with a package that is not installed are left out.
 
     Raises:
         UserError: one is unknown, or a length has a single network.
     """
-    names = config.pool.names
-    if names == (ALL,):
-        return list(POOL)
-    by_name = {entry.name: entry for entry in POOL}
-    if unknown := [name for name in names if name not in by_name]:
-        raise UserError(f'--pool.names: unknown network {unknown[0]!r}', f'choose from all, {", ".join(by_name)}')
-    found = [by_name[name] for name in names]
-    lengths = [entry.length for entry in found]
-    if alone := next((entry for entry in found if lengths.count(entry.length) == 1), None):
-        raise UserError(f'--pool.names: {alone.name} is the only network of length {alone.length}',
+    pool = config.pool
+    known = {entry.name: _of_pool(entry, pool) for entry in POOL} | {name: _lite(name) for name in steps.installed(LITE)}
+    names = list(known) if pool.names == (ALL,) else [name for name in pool.names if name in known or name not in LITE]
+    if unknown := [name for name in names if name not in known]:
+        raise UserError(f'--pool.names: unknown network {unknown[0]!r}', f'choose from all, {", ".join(known)}')
+    found = [known[name] for name in names]
+    lengths = [each.extractor.length for each in found]
+    if alone := next((each for each in found if lengths.count(each.extractor.length) == 1), None):
+        raise UserError(f'--pool.names: {alone.name} is the only network of length {alone.extractor.length}',
                         'name two or more of a length')
     return found
+
+
+def _of_pool(entry: PoolEntry, pool: PoolConfig) -> Member:
+    origin = {'weights': 'hub', 'allow_download': True} if pool.allow_download else {}
+    trained = f', trained further on {pool.further:,} pictures' if pool.further else ''
+    return Member(entry.name, ExtractorConfig(entry.arch, '', entry.length, **origin), entry.family,
+                  ("the hub's" if origin else 'random') + trained)
+
+
+def _lite(name: str) -> Member:
+    return Member(name, ExtractorConfig(name, '', LITE_LENGTH, weights='package'), 'EfficientNet', "ImageNet's")
 
 
 class _Layout:
@@ -135,6 +158,9 @@ class _Layout:
         inputs['identify'] = self.identify(classifiers, pool)
         inputs |= {f'ladder/{"/".join(map(str, at))}': stage for at, stage in ladders.items()}
         inputs |= {f'candidate/{"/".join(map(str, at))}': stage for at, stage in networks.items()}
+        inputs |= {f'classifier/{length}/{condition}': stage for (length, condition), stage in classifiers.items()}
+        inputs |= {f'vectors/{length}/{number}': vectors[length, each.name] for length in self.config.lengths
+                   for number, each in enumerate(self.candidates[length])}
         self.numbers(inputs)
 
     # Networks
@@ -167,8 +193,8 @@ class _Layout:
         attacker = self.config.attacker
         name = 'folder' if condition == OWN_FOLDER else 'other' if attacker.other else ''
         return self.laid.add(f'pipeline/{condition}', steps.pipeline, {
-            'how': attacker.pipeline if not name else 'folder', 'data': replace(_plain(self.laid.data), layout='folder', pattern=''),
-            'folder': name, 'print': self.laid.prints.get(name, ''), 'seed': self.seed('pipeline', condition)}, self.base, 4)
+            'how': 'folder' if name else attacker.pipeline, 'data': _plain(self.laid.data), 'folder': name,
+            'print': self.laid.prints.get(name, ''), 'seed': self.seed('pipeline', condition)}, self.base, 4)
 
     def vectors(self, name: str, network: Stage, ladder: Stage | None = None) -> Stage:
         """What one network, at each rung of its ladder, makes of the pictures that somebody asks or learns from."""
@@ -211,7 +237,7 @@ class _Layout:
         """Each candidate in turn is left out of the pool; and the twins, which never were in it."""
         known = twins if length == self.config.headline.length else {}
         return self.laid.add(f'unknown/{length}', steps.unknown, {
-            **self.learning(length, self.config.headline.condition), 'rungs': RUNGS, 'seed': self.seed('unknown', str(length))},
+            **self.learning(length, self.config.headline.condition), 'seed': self.seed('unknown', str(length))},
             {'people': self.people, **self.of_length(length, vectors),
              **{f'twin/{name}': stage for name, stage in known.items()}}, 2)
 
@@ -244,45 +270,32 @@ class _Layout:
 
     def pool(self) -> Stage | None:
         """Embeds the pool, then fits and asks a classifier a length."""
-        config, entries = self.config.pool, pooled(self.config)
-        if not entries:
+        config, members = self.config.pool, pooled(self.config)
+        if not members:
             return None
-        members = [*((entry, '') for entry in entries), *((entry, ' (twin)') for entry in self.twins_of(entries))]
-        trained = {entry.name + mark: self.member(entry, entry.name + mark) for entry, mark in members} if config.further else {}
+        twins = twins_of(members, config.twins)
+        everyone = [*members, *(replace(each, name=f'{each.name} (twin)') for each in twins)]
+        trained = {f'member/{each.name}': self.member(each) for each in everyone if config.further}
         embedded = self.laid.add('pool-vectors', steps.pool_vectors, {
-            'members': [{'name': entry.name + mark, 'extractor': self.pool_extractor(entry), 'seed': self.seed('pool', entry.name + mark)}
-                        for entry, mark in members],
-            'images': config.images, 'batch': config.batch, 'threads': config.threads, 'installed': steps.installed(),
-            'seed': self.seed('pool rows')}, {**self.base, **{f'member/{name}': stage for name, stage in trained.items()}},
-            4 * len(members), COORDINATOR)
+            'members': [{'name': each.name, 'extractor': each.extractor, 'seed': self.seed('pool', each.name)}
+                        for each in everyone],
+            'images': config.images, 'batch': config.batch, 'threads': config.threads, 'seed': self.seed('pool rows')},
+            {**self.base, **trained}, 4 * len(everyone), COORDINATOR)
         return self.laid.add('pool', steps.pool, {
-            'members': [{'name': entry.name, 'length': entry.length, 'family': entry.family} for entry in entries],
-            'twins': [entry.name for entry in self.twins_of(entries)], 'classifier': self.config.attacker.classifier,
-            'alarms': self.config.attacker.alarms, 'seed': self.seed('pool classifier')},
+            'members': [{'name': each.name, 'length': each.extractor.length, 'family': each.family, 'weights': each.weights}
+                        for each in members],
+            'classifier': self.config.attacker.classifier, 'alarms': self.config.attacker.alarms,
+            'seed': self.seed('pool classifier')},
             {'people': self.people, 'vectors': embedded}, 8, in_process(self.config.attacker.classifier.loop))
 
-    def twins_of(self, entries: list[PoolEntry]) -> list[PoolEntry]:
-        """The first few networks of each length."""
-        found: dict[int, list[PoolEntry]] = {}
-        for entry in entries:
-            found.setdefault(entry.length, []).append(entry)
-        return [entry for each in found.values() for entry in each[:self.config.pool.twins]]
-
-    def pool_extractor(self, entry: PoolEntry) -> ExtractorConfig:
-        """A pool network's configuration; image size and channels are set from the pictures."""
-        config = entry.config()
-        if self.config.pool.allow_download and config.weights == 'random':
-            return replace(config, weights='hub', allow_download=True)
-        return config
-
-    def member(self, entry: PoolEntry, name: str) -> Stage:
+    def member(self, each: Member) -> Stage:
         """A pool network trained further on the public people."""
         config = self.config.pool
         loop = LoopConfig(images=config.further, batch=config.batch, snapshot_every=0, threads=config.threads)
-        return self.laid.add(f'pool-member/{name}', steps.pool_member, {
-            'recognition': replace(self.config.candidates.recognition, extractor=self.pool_extractor(entry),
+        return self.laid.add(f'pool-member/{each.name}', steps.pool_member, {
+            'recognition': replace(self.config.candidates.recognition, extractor=each.extractor,
                                    opening=((1.0, config.open),)),
-            'loop': loop, 'seed': self.seed('pool member', name)}, self.base, 6, in_process(loop))
+            'loop': loop, 'seed': self.seed('pool member', each.name)}, self.base, 6, in_process(loop))
 
     def attributes(self) -> Stage:
         """Table 1: the zoo is trained, then its attributes are inferred."""
@@ -313,9 +326,18 @@ class _Layout:
             {**self.base, **inputs}, 15)
 
 
+def twins_of(members: Sequence[Member], number: int) -> list[Member]:
+    """The first so many networks of each length whose weights a seed draws: others have no twin."""
+    found: dict[int, list[Member]] = {}
+    for each in members:
+        if each.extractor.weights == 'random':
+            found.setdefault(each.extractor.length, []).append(each)
+    return [each for mine in found.values() for each in mine[:number]]
+
+
 def _plain(data: DataConfig) -> DataConfig:
     """How a further folder is read: as the set, but for where it lies and what its names mean."""
-    return replace(data, root='.', ppi=0)
+    return replace(data, root='.', layout='folder', pattern='', ppi=0)
 
 
 def _words(config: InferenceStudyConfig) -> dict[str, Any]:
@@ -323,11 +345,3 @@ def _words(config: InferenceStudyConfig) -> dict[str, Any]:
     attacker = config.attacker
     return {'pipeline': attacker.pipeline, 'other': bool(attacker.other), 'axis': attacker.classifier.axis,
             'vectors': attacker.vectors}
-
-
-def trainings(config: InferenceStudyConfig) -> Resources:
-    """What the widest stage of the study takes."""
-    return max((in_process(loop) for loop in (config.candidates.loop, config.adapt.loop)), key=lambda each: each.cpus)
-
-
-assert SAME_IDENT not in OTHER_PICTURES

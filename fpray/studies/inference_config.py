@@ -1,33 +1,32 @@
-"""Model inference as a value: everything the numbers of "which network made this vector?" depend on, and its presets. No torch."""
+"""Model inference as a value: what the numbers of "which network made this vector?" depend on, and its presets. No torch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 from fpray.attacks import INFERENCE_ATTACKS
 from fpray.attacks.config import InferenceConfig
 from fpray.data.config import DataConfig, GroupsConfig
 from fpray.errors import UserError, one_of, share, whole
-from fpray.models.config import ATTRIBUTES, EMBEDDINGS, TABLE_13, ExtractorConfig
+from fpray.models.config import EMBEDDINGS, LITE, TABLE_13, TARGETS, ExtractorConfig
 from fpray.studies.config import check_data
 from fpray.studies.embedding_config import REFERENCES, TEMPLATE, AdaptConfig, CandidatesConfig, check_groups, once, rung_of
-from fpray.training.config import AttributeTraining, AuxiliaryTraining, LoopConfig, RecognitionConfig
+from fpray.training.config import AttributeTraining, LoopConfig, RecognitionConfig
 
 PRIMARY = 'auxiliary'
 SAME_IDENT, SAME_PIPELINE, DIFF_PIPELINE, OWN_FOLDER = CONDITIONS = (
     'Same-Ident', 'Same-PreProc', 'Diff-PreProc', 'Unlabelled')
-"""What the attacker's pictures are (section 5.3): others of the victims, other people's by the same pipeline, other people's by
-another; and, beyond the source, a folder that belongs to nobody known."""
+"""What the attacker's pictures are (section 5.3): others of the victims, other people's by the same pipeline, other people's
+by another; and, beyond the source, a folder that belongs to nobody known."""
 GROUPS_USED = ('public', 'adapt', 'attacker', 'threshold', 'victims')
-LEAST_VECTORS = 19  # of the threshold people: what 5 % false alarms need
 ALL = 'all'
+FAST = ('resnet10t', 'repvit_m1_1', 'mobilenetv3_small_100', 'densenet121')  # of the pool: what two cores embed in seconds
 
 
 @dataclass(frozen=True)
 class HeadlineConfig:
-    """The one cell of Table 3 that gets the controls and the verdict, fixed before any score is seen, flags `--headline.*`."""
+    """The one cell of Table 3 that gets controls and verdict, fixed before any score is seen, flags `--headline.*`."""
 
     length: int = 128
     """Length of the vectors; one of --lengths."""
@@ -146,7 +145,7 @@ class InferenceStudyConfig:
     zoo: ZooConfig = field(default_factory=ZooConfig)
     lengths: tuple[int, ...] = (128, 512)
     """Lengths of vectors; one classifier serves one length."""
-    table_13: Literal['none', 'faces', 'fingers'] = 'none'
+    table_13: Literal['none', 'face', 'finger'] = 'none'
     """Take the source's own four networks and layers of each length (Table 13) instead of --candidates.names."""
     conditions: tuple[str, ...] = CONDITIONS[:3]
     """What the attacker's pictures are: Same-Ident, Same-PreProc, Diff-PreProc; --attacker.folder adds Unlabelled."""
@@ -211,18 +210,62 @@ def candidates_of(config: InferenceStudyConfig, length: int) -> list[Candidate]:
     Raises:
         UserError: the source's Table 13 has no network of this length.
     """
-    names, base = config.candidates.names, config.candidates.recognition
     if config.table_13 == 'none':
-        return [Candidate(name, config.candidates.of(name, length)) for name in names]
-    rows = [row for row in TABLE_13 if row.modality == config.table_13 and row.length == length]
+        return [Candidate(name, config.candidates.of(name, length)) for name in config.candidates.names]
+    mine = [row for row in TABLE_13 if row.modality == config.table_13]
+    rows, base = [row for row in mine if row.length == length], config.candidates.recognition
     if not rows:
-        known = sorted({row.length for row in TABLE_13 if row.modality == config.table_13})
-        raise UserError(f'--lengths {length}: Table 13 has no network of this length for {config.table_13}',
-                        f'choose from {" ".join(map(str, known))}')
-    return [Candidate(row.network, replace(base, extractor=replace(
-        base.extractor, name=row.network, layer=row.layer, length=length))) for row in rows]
+        raise UserError(f'--lengths {length}: Table 13 has no network of this length for a {config.table_13}',
+                        f'choose from {" ".join(map(str, sorted({row.length for row in mine})))}')
+    return [Candidate(row.target, replace(base, extractor=replace(
+        base.extractor, name=row.target, layer=row.layer, length=length), head=TARGETS[row.target].head)) for row in rows]
 
 
-def zoo_chance() -> dict[str, float]:
-    """Attribute of Table 1 -> accuracy of guessing."""
-    return {name: 1 / len(values) for name, values in ATTRIBUTES.items()}
+def smoke() -> InferenceStudyConfig:
+    """Seconds: three networks of a few channels, a dozen people. Shows that the path works, nothing about any network."""
+    few = LoopConfig(images=160, batch=16, snapshot_every=0)
+    return InferenceStudyConfig(
+        data=DataConfig(size=48, fingers=1, impressions=3, query_impressions=2),
+        groups=GroupsConfig(public=8, adapt=8, attacker=10, judge=0, threshold=10, victims=10),
+        candidates=CandidatesConfig(names=('small-plain', 'small-residual', 'small-separable'), loop=few,
+                                    recognition=RecognitionConfig(extractor=ExtractorConfig(length=32, width=8))),
+        adapt=AdaptConfig(loop=replace(few, images=120)), lengths=(32,), headline=HeadlineConfig(length=32),
+        attacker=AttackerConfig(classifier=_classifier(2_000), deals=3),
+        pool=PoolConfig(names=FAST[:2], images=80, twins=1), twins=True,
+        zoo=ZooConfig(networks=24, folds=2, training=AttributeTraining(images=320)))
+
+
+def desk() -> InferenceStudyConfig:
+    """Minutes on two cores, real signal: four small networks of two lengths, their ladders, a pool, a small zoo."""
+    return InferenceStudyConfig(
+        data=DataConfig(size=64, fingers=2, impressions=4, query_impressions=4),
+        groups=GroupsConfig(public=48, adapt=48, attacker=40, judge=0, threshold=24, victims=40),
+        candidates=CandidatesConfig(loop=LoopConfig(images=6_000, batch=32, snapshot_every=0)),
+        adapt=AdaptConfig(loop=LoopConfig(images=4_000, batch=32, snapshot_every=0)),
+        attacker=AttackerConfig(classifier=_classifier(60_000)),
+        pool=PoolConfig(names=(*FAST, *LITE), images=200), zoo=ZooConfig(networks=120))
+
+
+def paper() -> InferenceStudyConfig:
+    """The source's own sizes (section 5), for a GPU cluster: its networks and layers, 105 in the pool, 5,000 in the zoo.
+
+    Fingers by default: lengths 512, 1,024 and 2,048. For faces: --table-13 face --lengths 128 512 2048 with --data.root.
+    """
+    base, cuda = desk(), {'device': 'cuda'}
+    return replace(
+        base, data=DataConfig(size=64, fingers=8, impressions=8, query_impressions=8),
+        groups=GroupsConfig(public=100, adapt=470, attacker=100, judge=0, threshold=40, victims=50),
+        lengths=(512, 1024, 2048), table_13='finger', headline=HeadlineConfig(length=2048),
+        candidates=replace(base.candidates, loop=LoopConfig(images=400_000, batch=64, snapshot_every=0, **cuda)),
+        adapt=AdaptConfig(loop=LoopConfig(images=57_500, batch=64, snapshot_every=0, **cuda)),
+        attacker=replace(base.attacker, classifier=InferenceConfig(), deals=10),
+        pool=PoolConfig(images=20_000, further=20_000, open=1.0, twins=2, batch=64),
+        zoo=ZooConfig(networks=5_000, ranked=False, training=AttributeTraining(images=300_000)))
+
+
+def _classifier(vectors: int) -> InferenceConfig:
+    """The attacker's classifiers, the auxiliary network trained on so many vectors, repeats counted."""
+    return InferenceConfig(loop=LoopConfig(images=vectors, batch=128, snapshot_every=0))
+
+
+PRESETS = {'smoke': smoke, 'desk': desk, 'paper': paper}

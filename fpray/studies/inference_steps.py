@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fpray.attacks import model_inference
 from fpray.attacks.attributes import Answers, Digits, cross_infer_attributes, draw_networks, part_digits, train_one
 from fpray.attacks.model_inference import Fitted, calibrate, fit, load_fitted, project, unknown_score
 from fpray.data.augment import align, sensor
@@ -30,7 +29,7 @@ from fpray.models.config import EMBEDDINGS, AttributeNetConfig
 from fpray.store import Context
 from fpray.studies.embedding_config import NO_ADAPT, REFERENCES, TEMPLATE
 from fpray.studies.groups import read_groups
-from fpray.studies.inference_config import OWN_FOLDER, PRIMARY, SAME_IDENT
+from fpray.studies.inference_config import PRIMARY, SAME_IDENT, SAME_PIPELINE
 from fpray.studies.membership import rate_dict
 from fpray.studies.recognition_steps import RecognitionTask, for_set, read_extractor
 from fpray.studies.steps import derive_seed
@@ -251,7 +250,7 @@ def placebo(context: Context) -> None:
     """placebo.parquet: the headline's cell by classifiers that learnt shuffled labels, one deal each; pictures.parquet: by
     one that saw the pictures themselves, shrunk, in place of their vectors."""
     config, candidates = context.config, sources(context)
-    groups, rows = read_groups(context.inputs['people']), None
+    groups = read_groups(context.inputs['people'])
     rows = asked_rows(groups, 'victims')
     (learnt, labels), _ = material(config, groups, candidates)
     asked = [each.of(rows, config['rung']) for each in candidates]
@@ -288,7 +287,7 @@ def twins(context: Context) -> None:
     pd.concat([said(fitted, each.of(rows), rows, network=number) for number, each in enumerate(others)],
               ignore_index=True).to_parquet(context.out / 'twins.parquet', index=False)
     everyone = [*candidates, *others]
-    own = {**config, 'condition': '', 'vectors': 2 * config['vectors']}  # a twin has no pictures of another pipeline
+    own = {**config, 'condition': SAME_PIPELINE, 'vectors': 2 * config['vectors']}  # twins embed no other pipeline's pictures
     learnt, held = material(own, groups, everyone)
     both = calibrate(fit(PRIMARY, *learnt, len(everyone), config['seed'], config['classifier']), *held, alarms=config['alarms'])
     pd.concat([said(both, each.of(rows), rows, network=number) for number, each in enumerate(everyone)],
@@ -378,6 +377,8 @@ def pool(context: Context) -> None:
         context.progress(number + 1, len(names), 'lengths')
     pd.concat(found, ignore_index=True).to_parquet(context.out / 'answers.parquet', index=False)
     (context.out / 'names.json').write_text(json.dumps(names))
+    (context.out / 'members.json').write_text(json.dumps(config['members']))
+    shutil.copyfile(folder / 'members.json', context.out / 'speed.json')
 
 
 # The zoo of Table 1 -----------------------------------------------------------------------------------------------
@@ -483,5 +484,3 @@ def gather(context: Context) -> None:
             shutil.copytree(context.inputs['pool'] / length, context.out / 'pool' / length)
     (context.out / 'names.json').write_text(json.dumps(names, indent=1))
 
-
-assert OWN_FOLDER != SAME_IDENT and model_inference.KINDS[0] == PRIMARY
