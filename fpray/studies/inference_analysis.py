@@ -367,7 +367,7 @@ class InferenceStudy:
             known = {count: rate for count, rate in found.items() if rate.estimate is not None}
             if known:
                 drawn.append(s.rates(rung, list(known), list(known.values())))
-        plots = [s.lines('seen', 'Accuracy against vectors seen', 'Log-probabilities are added up.', 'vectors', 'accuracy', drawn,
+        plots = [s.lines('seen-course', 'Accuracy against vectors seen', 'Log-probabilities are added up.', 'vectors', 'accuracy', drawn,
                          log=True)] if drawn else []
         return s.section('seen', 'More vectors of one network', 'A stolen database holds many vectors of one network: sets of '
                          'them are drawn at random, of whatever people.',
@@ -434,7 +434,7 @@ class InferenceStudy:
                          'would be called its sibling; where its weights show, it is called anything, or none of these.',
                          [s.table('twins', f'Vectors of length {self.head.length}, unadapted', ['', 'Share'], rows,
                                   note=f'Guessing names the sibling in {1 / k:.0%}, among all in {1 / (2 * k):.1%}.')],
-                         [s.matrix('twins', 'Who is taken for whom', 'Shares of the vectors of each network.',
+                         [s.matrix('twins-confusion', 'Who is taken for whom', 'Shares of the vectors of each network.',
                                    counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), everyone)])
 
     def maps(self) -> dict[str, Any]:
@@ -495,7 +495,7 @@ class InferenceStudy:
             own = table[(table['family'] == family) & ~table['twin']]
             count = str(own['network'].nunique())
             if len(own):
-                kin = [members[name]['family'] == family for name in own['said']]
+                kin = np.array([members[name]['family'] == family for name in own['said']])
                 yield [f'{family}s misclassified', accuracy(~own['right'], own['person'], None, self.seed), count]
                 yield [f'{family}s taken for another {family}', accuracy(~own['right'] & kin, own['person'], None, self.seed), count]
         twins = table[table['twin']]
