@@ -13,6 +13,7 @@ from xml.sax.saxutils import escape
 
 Results = Mapping[str, Any]
 Rate = Mapping[str, Any]
+Ticks = Sequence[float] | Mapping[float, str]  # values, or values with their words
 
 PALETTE = {  # name: (light, dark); c0 is the audited victim and its members, c1 the people it never saw
     'paper': ('#faf8f4', '#151412'), 'card': ('#ffffff', '#1e1c19'), 'ink': ('#211f1b', '#ece8df'),
@@ -29,7 +30,8 @@ CONTRASTS = {  # contrast: (short name, its positives, its negatives)
     'iia': ('IIA', 'unseen impressions of trained people', 'unseen people'),
     'memorisation': ('Memorisation', 'trained impressions', 'unseen impressions of the same fingers'),
 }
-_VARIABLES = [''.join(f'--{name}:{pair[side]};' for name, pair in PALETTE.items()) for side in (0, 1)]
+DEEPEST = ('.75', '.5')  # opacity of a whole share in a matrix, light and dark: ink stays readable on it
+_VARIABLES = [''.join(f'--{name}:{pair[side]};' for name, pair in (PALETTE | {'deep': DEEPEST}).items()) for side in (0, 1)]
 THEME_CSS = (f':root{{{_VARIABLES[0]}}}'
              f'@media screen and (prefers-color-scheme:dark){{:root{{{_VARIABLES[1]}}}}}')
 FIGURE_CSS = (
@@ -44,6 +46,7 @@ FIGURE_CSS = (
     '.fig .dots{fill:none;stroke-width:2.6;stroke-linecap:round;opacity:.5}'
     '.fig .plus{stroke-width:1.1;opacity:.6}'
     '.fig .pale{opacity:.5}.fig .ringed{stroke:var(--card);stroke-width:1.5}'
+    '.fig .empty{fill:var(--wash)}.fig .own{fill:none;stroke:var(--ink)}'
     '.fig .halo{paint-order:stroke;stroke:var(--card);stroke-width:4}'
     + ''.join(f'.fig .s{i}{{stroke:var(--c{i})}}.fig .f{i}{{fill:var(--c{i})}}' for i in range(6))
 )
@@ -188,6 +191,12 @@ def text_at(x: float, y: float, words: str, style: str = '', anchor: str = 'star
     return f'<text x="{x:.1f}" y="{y:.1f}" class="{style}" text-anchor="{anchor}">{escape(words)}</text>'
 
 
+def turned(x: float, y: float, words: str, style: str, degrees: float, anchor: str = 'end') -> str:
+    """Words at a point, turned clockwise about it."""
+    return (f'<text transform="translate({x:.1f} {y:.1f}) rotate({degrees:g})" class="{style}" '
+            f'text-anchor="{anchor}">{escape(words)}</text>')
+
+
 def line_at(x1: float, y1: float, x2: float, y2: float, style: str, more: str = '') -> str:
     """A straight line between two points, in px of the figure."""
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{style}" {more}/>'
@@ -243,7 +252,7 @@ def svg(width: float, height: float, body: Iterable[str], name: str) -> str:
 
 def standalone(figure: str) -> str:
     """The figure as an SVG file of its own: margins, palette, background and name space included."""
-    width, height = _size(figure)
+    width, height = size_of(figure)
     frame = f'x="-16" y="-12" width="{width + 32:.0f}" height="{height + 24:.0f}"'
     head = (f'<svg class="fig" xmlns="http://www.w3.org/2000/svg" width="{1.5 * (width + 32):.0f}" '
             f'height="{1.5 * (height + 24):.0f}" viewBox="-16 -12 {width + 32:.0f} {height + 24:.0f}" ')
@@ -254,12 +263,13 @@ def standalone(figure: str) -> str:
 
 def stamped(figure: str, words: str) -> str:
     """The figure with the data's label under it, so that it stays with the figure wherever that goes."""
-    width, height = _size(figure)
+    width, height = size_of(figure)
     old, new = f'viewBox="0 0 {width:.0f} {height:.0f}"', f'viewBox="0 0 {width:.0f} {height + 24:.0f}"'
     return figure.replace(old, new).removesuffix('</svg>') + text_at(0, height + 18, words, 'm small') + '</svg>'
 
 
-def _size(figure: str) -> tuple[float, float]:
+def size_of(figure: str) -> tuple[float, float]:
+    """Width and height of a figure, px."""
     width, height = figure.split('viewBox="0 0 ', 1)[1].split('"', 1)[0].split()
     return float(width), float(height)
 
@@ -275,7 +285,7 @@ class Panel:
                  names: tuple[str, str], log: tuple[bool, bool] = (False, False),
                  right: float = 338.0, size: tuple[float, float] = (360.0, 190.0)) -> None:
         self.width, self.plot = size
-        heads, subs = wrap(title, self.width - 6, 14), wrap(counted, self.width - 6)
+        heads, subs = wrap(title, self.width - 6, 14), wrap(counted, self.width - 6) if counted else []
         self.body = [text_at(0, 16 + 18 * i, line, 'h') for i, line in enumerate(heads)]
         below = 18 * len(heads)
         self.body += [text_at(0, below + 16 + 16 * i, line, 'm') for i, line in enumerate(subs)]
@@ -284,22 +294,27 @@ class Panel:
         self.bottom = self.top + self.plot
         self.x = Axis(*x, self.left, self.right, log[0])
         self.y = Axis(*y, self.bottom, self.top, log[1])
-        self.name, self.names = title, names
+        self.name, self.names, self.foot = title, names, 0.0
         self.legend: list[tuple[str, str]] = []
 
-    def axes(self, x_ticks: Sequence[float] | None = None) -> None:
-        """Grid, tick labels and the names of both axes."""
-        for value in self.y.ticks():
+    def axes(self, x_ticks: Ticks | None = None, y_ticks: Ticks | None = None) -> None:
+        """Grid, tick labels and the names of both axes; words that do not fit under their ticks stand aslant."""
+        for value, words in _labelled(self.y.ticks() if y_ticks is None else y_ticks):
             at = self.y(value)
             self.body += [line_at(self.left, at, self.right, at, 'grid'),
-                          text_at(self.left - 6, at + 4, tick(value), 'm', 'end')]
-        for value in self.x.ticks() if x_ticks is None else x_ticks:
+                          text_at(self.left - 6, at + 4, words, 'm', 'end')]
+        below = _labelled(self.x.ticks() if x_ticks is None else x_ticks)
+        longest = max((len(words) for _, words in below), default=0) * 7.0
+        aslant = longest > (self.right - self.left) / max(len(below), 1) and isinstance(x_ticks, Mapping)
+        self.foot = 0.66 * longest if aslant else 0.0
+        for value, words in below:
             at = self.x(value)
-            self.body += [line_at(at, self.bottom, at, self.bottom + 4, 'axis'),
-                          text_at(at, self.bottom + 17, tick(value), 'm', 'middle')]
+            self.body.append(line_at(at, self.bottom, at, self.bottom + 4, 'axis'))
+            self.body.append(turned(at + 4, self.bottom + 16, words, 'm', -40) if aslant else
+                             text_at(at, self.bottom + 17, words, 'm', 'middle'))
         self.body += [line_at(self.left, self.bottom, self.right, self.bottom, 'axis'),
                       text_at(0, self.top - 13, self.names[1], 'm'),
-                      text_at((self.left + self.right) / 2, self.bottom + 35, self.names[0], 'm', 'middle')]
+                      text_at((self.left + self.right) / 2, self.bottom + 35 + self.foot, self.names[0], 'm', 'middle')]
 
     def level(self, value: float, words: str = 'chance') -> None:
         """A dashed line across at a value of y, named beside its right end."""
@@ -328,13 +343,17 @@ class Panel:
 
     def svg(self) -> str:
         """The finished figure."""
-        y = self.bottom + 60
+        y = self.bottom + self.foot + 60
         for sample, words in self.legend:
             lines = wrap(words, self.width - 46)
             self.body.append(f'<g transform="translate(0 {y - 4:.1f})">{sample}</g>')
             self.body += [text_at(36, y + 15 * i, line) for i, line in enumerate(lines)]
             y += 5 + 15 * len(lines)
-        return svg(self.width, y - 12 if self.legend else self.bottom + 42, self.body, self.name)
+        return svg(self.width, y - 12 if self.legend else self.bottom + self.foot + 42, self.body, self.name)
+
+
+def _labelled(ticks: Ticks) -> list[tuple[float, str]]:
+    return list(ticks.items()) if isinstance(ticks, Mapping) else [(value, tick(value)) for value in ticks]
 
 
 def _marked(points: Sequence[tuple[float, float]], series: int, apart: float = 48.0) -> list[str]:

@@ -1,6 +1,7 @@
 """Figures of a report as SVG text: pure functions of stored results, without a drawing library.
 
-Here are those that every study shares and those of the generator's; codec_figures.py holds the codec's.
+Here are those that every study shares and those of the generator's; codec_figures.py holds the codec's, plots.py draws
+what a study's own sections ask for.
 Every series differs in colour, dash and marker: no message hangs on colour alone."""
 
 import math
@@ -8,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fpray.reports import codec_figures
+from fpray.reports import codec_figures, plots
 from fpray.reports.drawing import (
     CONTRASTS,
     DASHES,
@@ -36,6 +37,7 @@ from fpray.reports.drawing import (
     text_at,
     wrap,
 )
+from fpray.reports.words import WORDS
 
 # The figure that people look at first.
 
@@ -55,20 +57,18 @@ class _Row:
 
 
 def _control_rows(results: Results) -> list[_Row]:
-    primary, controls = results['primary'], results['controls']
+    primary, controls, names = results['primary'], results['controls'], WORDS[results['study']].controls()
     unit = 'person' if results['data']['subject_known'] else 'finger'
-    name = f'{label(primary["attack"])}, {CONTRASTS[primary["contrast"]][0]}, by {unit}'
+    contrast = f'{CONTRASTS[primary["contrast"]][0]}, ' if 'contrast' in primary else ''
+    name = f'{label(primary["attack"])}, {contrast}by {unit}'
     rows = [_Row('THE RESULT', f'Attack ({name})', primary['auc'], '', '0', 2),
             _Row('', 'Attack minus placebo (0 lies on the chance line)', primary['minus_placebo'], '', '0', 0,
                  0.5)]
-    table = (('SHOULD LIE AT CHANCE', 'Placebo victim', 'placebo', 'n', 1),
-             ('', 'Pictures alone', 'pictures_alone', 'n', 3),
-             ('', 'Permuted people', 'permuted_null', 'n', 0),
-             ('SHOULD LIE ABOVE CHANCE', 'Rehearsal victim', 'rehearsal', '2', 1),
-             ('REACH OF THIS AUDIT', 'Smallest detectable leak', 'smallest_detectable', '1', REACH))
-    for group, words, key, series, kind in table:
+    table = (('SHOULD LIE AT CHANCE', 'placebo', 'n', 1), ('', 'pictures_alone', 'n', 3), ('', 'permuted_null', 'n', 0),
+             ('SHOULD LIE ABOVE CHANCE', 'rehearsal', '2', 1), ('REACH OF THIS AUDIT', 'smallest_detectable', '1', REACH))
+    for group, key, series, kind in table:
         control = controls[key]
-        rows.append(_Row(group, words, control.get('auc'), control.get('not_available', ''), series, kind))
+        rows.append(_Row(group, names[key][0], control.get('auc'), control.get('not_available', ''), series, kind))
     return rows
 
 
@@ -413,13 +413,18 @@ def _of_generator(results: Results) -> dict[str, str]:
     return figures
 
 
-def all_figures(results: Results) -> dict[str, str]:
-    """Every figure that these results can fill, stamped with the data's label, by file name in report order."""
+def _of_membership(results: Results) -> dict[str, str]:
+    """What every membership study shows, and what this one adds."""
     contrasts = [c for c in CONTRASTS if any(key.endswith(f'/{c}') for key in results['roc'])]
     swept = [c for c in CONTRASTS if any(row['contrast'] == c for row in results['sweep'])]
-    figures = {'controls': controls(results), 'controls-phone': controls(results, 350)}
-    figures |= {f'sweep-{c}': sweep(results, c) for c in swept}
+    figures = {f'sweep-{c}': sweep(results, c) for c in swept}
     figures |= {f'roc-{c}': roc(results, c) for c in contrasts}
     figures |= {f'histogram-{key.replace("/", "-")}': histogram(results, key) for key in results['histograms']}
-    figures |= codec_figures.of_codec(results) if results['study'] == 'codec' else _of_generator(results)
+    return figures | (codec_figures.of_codec(results) if results['study'] == 'codec' else _of_generator(results))
+
+
+def all_figures(results: Results) -> dict[str, str]:
+    """Every figure that these results can fill, stamped with the data's label, by file name in report order."""
+    figures = {'controls': controls(results), 'controls-phone': controls(results, 350)}
+    figures |= plots.of_sections(results) if 'sections' in results else _of_membership(results)
     return {name: stamped(figure, stamp_words(results)) for name, figure in figures.items()}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fpray.errors import UserError
-from fpray.reports import codec_figures, drawing, figures, published
+from fpray.reports import codec_figures, drawing, figures, published, tables
 from fpray.reports.words import WORDS, PictureGroup, Words
 
 Results = Mapping[str, Any]
@@ -35,20 +35,21 @@ def render(results: Results, images: Mapping[str, Picture] | None = None, show_i
     """
     words = WORDS[results['study']]
     shown = _pictures(results, images or {}, words.pictures, bool(results['data']['synthetic']) or show_images)
-    return _template(results['study']).render(
+    return _template('sections' if 'sections' in results else results['study']).render(
         r=results, people=drawing.people_words(results), css=drawing.THEME_CSS + drawing.FIGURE_CSS,
         published=published, words=words, contrasts=drawing.CONTRASTS,
         codec_of=partial(codec_figures.codec_of, results), figures=figures.all_figures(results),
         kind=_kind(results['verdict']), meaning=_meaning(results['verdict'], words), negatives=negatives(results),
         threats=_threats(results['threat_models']), fewest=codec_figures.FEWEST_VICTIMS, pictures=shown,
-        histograms=[f'histogram-{key.replace("/", "-")}' for key in results['histograms']],
-        main_rows=[row for row in results['attacks'] if is_main(results, row)],
-        other_rows=[row for row in results['attacks'] if not is_main(results, row)])
+        contents=tables.contents(results), tables=tables, size_of=drawing.size_of,
+        histograms=[f'histogram-{key.replace("/", "-")}' for key in results.get('histograms', ())],
+        main_rows=[row for row in results.get('attacks', ()) if is_main(results, row)],
+        other_rows=[row for row in results.get('attacks', ()) if not is_main(results, row)])
 
 
 @cache
-def _template(study: str) -> Any:
-    """The compiled template of a study with the filters that write numbers."""
+def _template(name: str) -> Any:
+    """A compiled template with the filters that write numbers."""
     import jinja2
 
     page = jinja2.Environment(
@@ -63,7 +64,7 @@ def _template(study: str) -> Any:
         signed=lambda value: '–' if value is None else f'{value:+,.2f}',
         css=lambda words: re.sub(r'[^\w .,:;?!()%–-]', ' ', words),  # inside a style sheet's quotes
         pretty=lambda value: json.dumps(value, indent=1, ensure_ascii=False))
-    return page.get_template(f'{study}.html')
+    return page.get_template(f'{name}.html')
 
 
 def write_figures(results: Results, folder: str | Path) -> list[Path]:
@@ -90,6 +91,8 @@ def negatives(results: Results) -> list[dict[str, Any]]:
 
     An attack counts as not told from chance where its interval holds 0.5 or its max-T p is 0.05 or more.
     """
+    if 'sections' in results:
+        return tables.negatives(results)
     names = WORDS[results['study']].controls()
     return [
         *({'kind': 'Not told from chance', 'what': _attack_words(row, results), 'rate': row['auc'],
@@ -230,14 +233,14 @@ def _caption(results: Results, key: str, group: PictureGroup) -> str:
 
 def _pictures(results: Results, images: Mapping[str, Picture], known: Sequence[PictureGroup],
               people_shown: bool) -> list[dict[str, Any]]:
-    """Pictures in groups: the group's words and (caption, data address) pairs; people's only if allowed."""
-    groups = []
+    """Pictures in groups: the group's words, its place and (caption, data address) pairs; people's only if allowed."""
+    groups: dict[tuple[PictureGroup, str], list[tuple[str, str]]] = {}
     for group in known:
-        shown = [(_caption(results, key, group), _data_address(key, picture)) for key, picture in images.items()
-                 if key.startswith(group.prefix) and (people_shown or not group.people)]
-        if shown:
-            groups.append({'of': group, 'shown': shown})
-    return groups
+        for key, picture in images.items():
+            if key.startswith(group.prefix) and (people_shown or not group.people):
+                place = group, tables.place(results, key, group.section)
+                groups.setdefault(place, []).append((_caption(results, key, group), _data_address(key, picture)))
+    return [{'of': group, 'place': place, 'shown': shown} for (group, place), shown in groups.items()]
 
 
 def _data_address(key: str, picture: Picture) -> str:

@@ -1,8 +1,11 @@
-"""The report's words by study: a generator's (mia) and a codec's. Every sentence that names the model stands here."""
+"""The report's words by study: a generator's (mia), a codec's and those of embeddings (inference, inversion).
+
+Every sentence that names the model stands here."""
 
 from dataclasses import dataclass
 
 Pairs = tuple[tuple[str, str], ...]
+SECTIONS = '*'  # in the contents: here stand the sections that the study itself built
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,14 @@ class Words:
         glossary: terms with their explanations.
         pictures: groups of pictures in the page's order.
         sweep: how to read the leak against the training-set size.
+        own_controls: the controls' names, what they are and where they should lie, where they are not a membership study's.
+        numbers: the endpoint's numbers: key in the results' 'primary' and what it is.
+        scope: what the interval speaks of, and what it does not.
+        asked: how it was decided whom an attack is asked about.
+        apart: what an attack learns from, and whom that shares nobody with.
+        identities: what an identity of these pictures is.
+        rest: what the folded negative results are.
+        chance: when a rate is not told from chance.
     """
 
     noun: str
@@ -37,11 +48,21 @@ class Words:
     unseparated: tuple[str, str]
     glossary: Pairs
     pictures: tuple[PictureGroup, ...]
-    sweep: str
+    sweep: str = ''
+    own_controls: tuple[tuple[str, tuple[str, str, str]], ...] = ()
+    numbers: Pairs = ()
+    scope: str = (
+        'The interval speaks of this model file under this attack. Words about a size of training set, a recipe or a '
+        'defence need at least three victims with new seeds and new draws of members.')
+    asked: str = 'membership was fixed before anything was trained'
+    apart: str = 'Everything an attack learns from shares no person with members or non-members.'
+    identities: str = 'fingers'
+    rest: str = 'Not told from chance on other victims or by other units'
+    chance: str = 'Not told from chance: the interval holds 0.5, or max-T p is 0.05 or more.'
 
     def controls(self) -> dict[str, tuple[str, str, str]]:
         """By control: its name, what it is, where it should lie."""
-        return {
+        return dict(self.own_controls) or {
             'placebo': ('Placebo victim', 'Same recipe, as many other people, same attack.', 'at chance'),
             'pictures_alone': ('Pictures alone', f'Members against non-members with no {self.noun} at hand.', 'at chance'),
             'permuted_null': ('Permuted people', 'Membership relabelled at random, person by person.', 'at chance'),
@@ -79,14 +100,19 @@ _TOP = PictureGroup(
     'top', 'Highest-scored queries',
     'The query pictures that the attack holds to be members, best first; those that are members are '
     'marked (the shape of Fig. 5.2 in Cavasin 2023).', people=True)
+_COMMON: Pairs = (
+    ('Chance',
+     'What guessing would give; stands beside every rate.'),
+    ('Interval',
+     '95 %, over people: fingers of one person are alike, so people and not pictures are counted.'),
+    ('n',
+     'Pictures behind a number; the number of people stands beside it.'))
 _SHARED: Pairs = (
     ('AUC',
      'The chance that a member ranks above a non-member. 0.5 is guessing, 1 is perfect.'),
     ('Balanced accuracy',
      'The mean share of members and of non-members called rightly at a threshold set beforehand, here on '
      'the rehearsal victim.'),
-    ('Chance',
-     'What guessing would give; stands beside every rate.'),
     ('Epsilon, log-odds',
      "Epsilon bounds what anyone can learn about one person's inclusion. It is claimed only where "
      'inclusion was a coin toss per person; elsewhere the same arithmetic is called log-odds.'),
@@ -94,8 +120,6 @@ _SHARED: Pairs = (
      'Identity inference: unseen impressions of people trained on, against people never seen.'),
     ('Impression, identity, subject',
      'One picture; one finger; one person.'),
-    ('Interval',
-     '95 %, over people: fingers of one person are alike, so people and not pictures are counted.'),
     ('Max-T',
      'A permutation p that pays for having tried many attacks.'),
     ('Member',
@@ -104,8 +128,6 @@ _SHARED: Pairs = (
      'Trained impressions against unseen impressions of the same fingers.'),
     ('MIA',
      'Membership inference: pictures trained on, against pictures of people never seen.'),
-    ('n',
-     'Pictures behind a number; the number of people stands beside it.'),
     ('Permuted people',
      'Members and non-members are relabelled at random, person by person: checks the arithmetic.'),
     ('Placebo victim',
@@ -120,10 +142,27 @@ _SHARED: Pairs = (
     ('TPR at 1 % FPR',
      'Share of members found when one non-member in a hundred is flagged wrongly.'),
 )
+_EMBEDDINGS: Pairs = (
+    ('Adaptation, FT-1 to FT-5',
+     'Training an off-the-shelf network further on the owner\'s data. The attacker knows the network only as it was before '
+     '(No-Adapt).'),
+    ('Candidate',
+     'A network that the attacker can get hold of. Which of them made the stolen embedding is to be found out.'),
+    ('Embedding',
+     'The vector that a recognition network makes of a picture: what is stored as a person\'s template.'),
+    ('Impression, identity, subject',
+     'One picture; one finger, or face; one person.'),
+    ('Permuted people',
+     'The right answers are dealt out again at random, person by person: checks the arithmetic.'),
+    ('Same-Ident., Same-PreProc., Diff-PreProc.',
+     'What the attacker\'s pictures are: other pictures of the target\'s people; other people in the same pipeline; other '
+     'people through another sensor or alignment.'),
+    ('Smallest detectable effect',
+     'The AUC that this attack would have shown in 4 of 5 such audits.'))
 
 
-def _glossary(*own: tuple[str, str]) -> Pairs:
-    return tuple(sorted((*_SHARED, *own), key=lambda pair: pair[0].lower()))
+def _glossary(*own: tuple[str, str], shared: Pairs = _SHARED) -> Pairs:
+    return tuple(sorted((*_COMMON, *shared, *own), key=lambda pair: pair[0].lower()))
 
 
 _GENERATOR = Words(
@@ -228,4 +267,141 @@ _CODEC = Words(
         _TOP),
     sweep='Not part of this audit: the codecs were trained on one size.')
 
-WORDS = {'mia': _GENERATOR, 'codec': _CODEC}
+_SECTIONED: Pairs = (
+    *_FRONT, ('endpoint', 'The endpoint'), *_THREAT, *_CONTROLS, (SECTIONS, ''), ('pictures', 'Pictures'), *_BACK)
+_SECTIONED_REST = ('In the tables above: not told from chance (where controls and strangers belong), not resolvable, '
+                   'not available')
+_SECTIONED_CHANCE = 'Not told from chance: the interval holds the chance value, or lies below it.'
+_OUTSIDE = ('Everything an attack learns from shares no person with those it is asked about, but where a table says '
+            'Same-Ident.')
+_SCOPE = ('The interval is over people and speaks of these networks under this attack. Words about an architecture, a '
+          'recipe or an adaptation need at least three networks with new seeds.')
+
+_INFERENCE = Words(
+    noun='embedding',
+    contents=_SECTIONED,
+    meaning={
+        'Found': (
+            'Someone who holds one embedding, and cannot ask the network that made it, can tell better than by guessing '
+            'which of the candidate networks that was. The interval of the attack lies above chance, and so does its lead '
+            'over a placebo: the same classifier taught with shuffled names.',
+            'It does not follow that any network can be named. The attack chooses among its candidates; a network that is '
+            'not among them can at best be called "none of these", and the rate of that stands below. Nor does it follow '
+            'that an architecture is recognised: where a twin of other weights is told apart too, it is the weights.'),
+        'Not found': (
+            'From one embedding these classifiers did not tell the candidate networks apart in a way that chance, or a '
+            'placebo, could not have done. The positive control shows that the attack works where there is something to '
+            'find.',
+            'It does not follow that an embedding says nothing of its network. A footprint smaller than the smallest '
+            'detectable one, or one that another attack would see, would look exactly like this page.'),
+        'Cannot say': (
+            _NO_VERDICT, f'An unsettled audit is neither good nor bad news about the embeddings. {_NEEDED}'),
+    },
+    unseparated=(_NO_VERDICT, _NEEDED),
+    glossary=_glossary(
+        ('Accuracy',
+         'The share of embeddings whose network is named rightly.'),
+        ('AUC',
+         'The chance that the network that made an embedding gets a higher score for it than one that did not. 0.5 is '
+         'guessing, 1 is perfect.'),
+        ('Auxiliary classifier',
+         'The attacker\'s network that names the candidate from one embedding; one for each length.'),
+        ('None of these',
+         'The answer where an embedding looks like no candidate\'s. The threshold is set on other people.'),
+        ('Placebo',
+         'The same classifier taught with the networks\' names shuffled. What it "finds" is no footprint.'),
+        ('Rehearsal',
+         'The same attack where the answer is known and nothing was adapted. It must succeed, or the attack cannot be '
+         'trusted.'),
+        ('Twin',
+         'A candidate\'s architecture trained again from another seed.'), shared=_EMBEDDINGS),
+    pictures=(PictureGroup('grid', 'What the networks see', 'Pictures of the set itself.', people=True),),
+    own_controls=(
+        ('placebo', ('Placebo', 'The same classifier, taught with shuffled names of networks.', 'at chance')),
+        ('pictures_alone', ('Pictures alone', 'The same question put to the pictures instead of their embeddings.',
+                            'at chance')),
+        ('permuted_null', ('Permuted people', 'The right answers dealt out again, person by person.', 'at chance')),
+        ('rehearsal', ('Rehearsal', 'Positive control: embeddings of the attacker\'s own networks.', 'above chance')),
+        ('smallest_detectable', ('Smallest detectable effect', 'What this attack would have shown in 4 of 5 such audits.',
+                                 ''))),
+    numbers=(
+        ('auc', 'AUC, the endpoint'), ('minus_placebo', 'The same minus the placebo\'s'),
+        ('accuracy', 'Embeddings whose network is named rightly'),
+        ('tpr_at_fpr_1pct', 'Networks found where 1 % of the wrong ones are')),
+    scope=_SCOPE, asked='who is asked about was fixed before anything was trained',
+    apart=_OUTSIDE, identities='identities', rest=_SECTIONED_REST, chance=_SECTIONED_CHANCE)
+
+_INVERSION = Words(
+    noun='embedding',
+    contents=_SECTIONED,
+    meaning={
+        'Found': (
+            'Someone who holds one stolen embedding of a person can make a picture from it that a matcher which the '
+            'attack never saw takes for this person more often than for others. The interval of the endpoint lies above '
+            'chance, and so does its lead over a placebo: the same recipe trained for a wrong network.',
+            'It does not follow that every template opens every door. How often a reconstruction is accepted, how often '
+            'strangers are let in by the same pictures, and how often the person is, stands below: only the difference is '
+            'the attack\'s. Nor does it follow that the pictures would deceive a human eye.'),
+        'Not found': (
+            'Pictures made from the stolen embeddings did not resemble their people, to a matcher which the attack never '
+            'saw, in a way that chance, or a placebo, could not have done. The positive control shows that the attack '
+            'works where there is something to find.',
+            'It does not follow that the templates can be given away. An effect smaller than the smallest detectable one, '
+            'or a stronger reconstruction, would look exactly like this page; and in the target itself more may get in.'),
+        'Cannot say': (
+            _NO_VERDICT, f'An unsettled audit is neither good nor bad news about the templates. {_NEEDED}'),
+    },
+    unseparated=(_NO_VERDICT, _NEEDED),
+    glossary=_glossary(
+        ('AUC',
+         'The chance that a reconstruction resembles its own person\'s references more than another person\'s. 0.5 is '
+         'guessing, 1 is perfect.'),
+        ('DET',
+         'Misses against false matches at every threshold, on normal-deviate axes, where two bell curves give a straight '
+         'line.'),
+        ('DSSIM',
+         '(1 - SSIM) / 2: 0 for equal pictures, 0.5 for unrelated ones.'),
+        ('End to end',
+         'The network that made the embedding is inferred first, and wrong guesses count; beside it, the right network '
+         'given.'),
+        ('FMR, FNMR',
+         'False match rate: pairs of different people that match. False non-match rate: pairs of one person that do not.'),
+        ('Judge',
+         'A matcher that the attack never saw: trained on other people, or somebody else\'s.'),
+        ('Perceptual distance',
+         'Euclidean distance between the embeddings of two pictures in one fixed network.'),
+        ('Placebo',
+         'The same recipe trained for a wrong network. What it "reconstructs" is what any such picture would pass for.'),
+        ('Rehearsal',
+         'The same attack on other people with the network given. It must succeed, or the attack cannot be trusted.'),
+        ('Same image, same subject',
+         'A reconstruction held against the very picture whose embedding was stolen; against another one of the person.'),
+        ('Strangers',
+         'The same reconstructions held against other people\'s references: what gets in without resembling anyone.'),
+        ('TAR, FAR',
+         'Shares accepted of the person\'s own pairs and of others\', at one threshold, which is set on other people.'),
+        ('Target',
+         'The network whose embeddings were stolen.'), shared=_EMBEDDINGS),
+    pictures=(
+        PictureGroup('rec', 'Originals beside reconstructions',
+                     'What was made from the stolen embedding, beside the picture it was an embedding of (the shapes of '
+                     'Figs. 2, 3 and 9 of the source).', people=True, broad=True),
+        PictureGroup('grid', 'What the networks see', 'Pictures of the set itself.', people=True)),
+    own_controls=(
+        ('placebo', ('Placebo', 'The same recipe, trained for a wrong network.', 'at chance')),
+        ('pictures_alone', ('Mean picture', 'The mean training picture for everybody: no embedding is used.', 'at chance')),
+        ('permuted_null', ('Permuted people', 'Reconstructions dealt out to other people at random.', 'at chance')),
+        ('rehearsal', ('Rehearsal', 'Positive control: the same attack on other people, network given.', 'above chance')),
+        ('smallest_detectable', ('Smallest detectable effect', 'What this attack would have shown in 4 of 5 such audits.',
+                                 ''))),
+    numbers=(
+        ('auc', 'AUC, the endpoint'), ('minus_placebo', 'The same minus the placebo\'s'),
+        ('acceptance.own', 'An outsider gets in with a reconstruction'),
+        ('acceptance.strangers', 'The same reconstructions pass for strangers'),
+        ('acceptance.difference', 'The difference of the two'),
+        ('acceptance.genuine', 'The person gets in with another picture'),
+        ('tpr_at_fpr_1pct', 'TAR of the reconstructions at FMR 1 %')),
+    scope=_SCOPE, asked='whose templates are stolen was fixed before anything was trained',
+    apart=_OUTSIDE, identities='identities', rest=_SECTIONED_REST, chance=_SECTIONED_CHANCE)
+
+WORDS = {'mia': _GENERATOR, 'codec': _CODEC, 'inference': _INFERENCE, 'inversion': _INVERSION}

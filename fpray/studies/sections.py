@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fpray.metrics.rate import Rate
+from fpray.reports.published_tangari import PUBLISHED
 
 Body = dict[str, Any]
 """A part of results.json."""
@@ -51,7 +52,7 @@ def section(id: str, title: str, text: str, tables: Iterable[Body] = (), plots: 
 
 
 def table(id: str, caption: str, columns: Sequence[str], rows: Iterable[Sequence[Cell]], *, note: str = '',
-          differs: str = '', published: str | None = None) -> Body:
+          differs: str = '', published: str | None = None, unit: str = '') -> Body:
     """A table; the first cell of a row names it, and a row of one cell is a heading over the rows below it.
 
     Where a row's name and a column's are those of the published table, the published number stands beside ours.
@@ -63,19 +64,21 @@ def table(id: str, caption: str, columns: Sequence[str], rows: Iterable[Sequence
         rows: cells, see `Cell`.
         note: what stands under it.
         differs: how ours differs from the published table in data, weights and scale.
-        published: key of the published table, 'tangari-3' for Table 3 of Tangari et al. 2023.
+        published: key of the published table, 'tangari-3' for Table 3 of Tangari et al. 2023; its columns and rows
+            are in `fpray.reports.published_tangari.PUBLISHED`.
+        unit: what the rates' n_people counts where that is not people, e.g. 'networks'.
 
     Raises:
-        ValueError: a row of another length, a published table without what differs.
+        ValueError: a row of another length, an unknown published table, or one without what differs.
     """
     cells = [[_cell(value) for value in row] for row in rows]
     for row in cells:
         if len(row) not in (1, len(columns)):
             raise ValueError(f'table {id} has {len(columns)} columns, and a row of {len(row)}: {row[0]}')
-    if (published is None) != (not differs):
-        raise ValueError(f'table {id}: a published table and what differs from it come together')
+    if (published is None) != (not differs) or published not in (None, *PUBLISHED):
+        raise ValueError(f'table {id}: a published table ({published}) and what differs from it come together')
     return {'id': _slug(id), 'caption': caption, 'columns': list(columns), 'rows': cells, 'note': note,
-            'differs': differs, 'published': published}
+            'differs': differs, 'published': published} | ({'unit': unit} if unit else {})
 
 
 def not_available(why: str) -> Body:
@@ -200,6 +203,13 @@ def matrix(id: str, title: str, text: str, values: Any, labels: Sequence[str], c
         raise ValueError(f'plot {id}: values of a matrix are shares between 0 and 1')
     return _plot('matrix', id, title, text, x, y, []) | {
         'labels': list(labels), 'columns': columns, 'values': [_list(row) for row in shares]}
+
+
+def row_shares(tallies: Any) -> Any:
+    """(rows, columns) counts, such as `metrics.classification.confusion`, as shares of each row; NaN in an empty one."""
+    count = np.asarray(tallies, dtype=float)
+    total = count.sum(1, keepdims=True)
+    return np.divide(count, total, out=np.full_like(count, np.nan), where=total > 0)
 
 
 def _plot(kind: str, id: str, title: str, text: str, x: str, y: str, drawn: Sequence[Body], diagonal: bool = False,
