@@ -109,10 +109,11 @@ def pooled(config: InferenceStudyConfig) -> list[Member]:
 
 
 def _of_pool(entry: PoolEntry, pool: PoolConfig) -> Member:
-    origin = {'weights': 'hub', 'allow_download': True} if pool.allow_download else {}
+    extractor = ExtractorConfig(entry.arch, '', entry.length)
+    if pool.allow_download:
+        extractor = replace(extractor, weights='hub', allow_download=True)
     trained = f', trained further on {pool.further:,} pictures' if pool.further else ''
-    return Member(entry.name, ExtractorConfig(entry.arch, '', entry.length, **origin), entry.family,
-                  ("the hub's" if origin else 'random') + trained)
+    return Member(entry.name, extractor, entry.family, ("the hub's" if pool.allow_download else 'random') + trained)
 
 
 def _lite(name: str) -> Member:
@@ -322,7 +323,8 @@ class _Layout:
             'seed': self.laid.seed, 'headline': config.headline, 'lengths': config.lengths, 'conditions': config.conditions,
             'kinds': config.attacker.kinds, 'names': {str(length): self.names(length) for length in config.lengths},
             'seen': config.seen, 'alarms': config.attacker.alarms, 'attacker': _words(config), 'pool': replace(
-                config.pool, allow_download=False), 'zoo': replace(config.zoo, digits=''), 'table_13': config.table_13},
+                config.pool, allow_download=False), 'zoo': replace(config.zoo, digits=''), 'table_13': config.table_13,
+            'adapted': config.adapt.loop.images},
             {**self.base, **inputs}, 15)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from fpray.attacks import INFERENCE_ATTACKS
 from fpray.attacks.config import InferenceConfig
@@ -217,8 +217,9 @@ def candidates_of(config: InferenceStudyConfig, length: int) -> list[Candidate]:
     if not rows:
         raise UserError(f'--lengths {length}: Table 13 has no network of this length for a {config.table_13}',
                         f'choose from {" ".join(map(str, sorted({row.length for row in mine})))}')
-    return [Candidate(row.target, replace(base, extractor=replace(
-        base.extractor, name=row.target, layer=row.layer, length=length), head=TARGETS[row.target].head)) for row in rows]
+    extractors = {row.target: replace(base.extractor, name=row.target, layer=row.layer, length=length) for row in rows}
+    heads: dict[str, Any] = {row.target: TARGETS[row.target].head for row in rows}
+    return [Candidate(name, replace(base, extractor=each, head=heads[name])) for name, each in extractors.items()]
 
 
 def smoke() -> InferenceStudyConfig:
@@ -251,13 +252,14 @@ def paper() -> InferenceStudyConfig:
 
     Fingers by default: lengths 512, 1,024 and 2,048. For faces: --table-13 face --lengths 128 512 2048 with --data.root.
     """
-    base, cuda = desk(), {'device': 'cuda'}
+    base = desk()
+    loop = LoopConfig(images=400_000, batch=64, snapshot_every=0, device='cuda')
     return replace(
         base, data=DataConfig(size=64, fingers=8, impressions=8, query_impressions=8),
         groups=GroupsConfig(public=100, adapt=470, attacker=100, judge=0, threshold=40, victims=50),
         lengths=(512, 1024, 2048), table_13='finger', headline=HeadlineConfig(length=2048),
-        candidates=replace(base.candidates, loop=LoopConfig(images=400_000, batch=64, snapshot_every=0, **cuda)),
-        adapt=AdaptConfig(loop=LoopConfig(images=57_500, batch=64, snapshot_every=0, **cuda)),
+        candidates=replace(base.candidates, loop=loop),
+        adapt=AdaptConfig(loop=replace(loop, images=57_500)),
         attacker=replace(base.attacker, classifier=InferenceConfig(), deals=10),
         pool=PoolConfig(images=20_000, further=20_000, open=1.0, twins=2, batch=64),
         zoo=ZooConfig(networks=5_000, ranked=False, training=AttributeTraining(images=300_000)))

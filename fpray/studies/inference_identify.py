@@ -110,10 +110,10 @@ def identify_file(path: str, store: str, run: str = '', pool: bool = False) -> A
 
 def _classifiers(store: Store, run: str) -> Path:
     """The folder that `inference_steps.gather` wrote for a study."""
-    finished = [manifest for manifest in store.published() if manifest['name'] == 'numbers' and 'identify' in manifest['inputs']]
-    mine: Sequence[dict[str, Any]] = [manifest for manifest in finished if manifest['key'].startswith(run)]
+    finished = [each for each in store.published() if each['name'] == 'numbers' and 'identify' in each['inputs']]
+    mine = [each for each in finished if each['key'].startswith(run)]
     if not mine:
-        known = ', '.join(manifest['key'] for manifest in finished)
+        known = ', '.join(each['key'] for each in finished)
         what = f'--run {run}: no such study in {store.root}' if finished else f'--store {store.root} holds no finished study'
         raise UserError(what, f'choose from {known}' if finished else 'run jobs/model_inference.py with this --store first')
     return store.folder(mine[-1]['inputs']['identify'])
@@ -144,10 +144,10 @@ def _end(text: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='model_inference.py identify', allow_abbrev=False, exit_on_error=False,
-        description='Which of the networks of a finished study made this vector? Prints them ranked with their confidence, or '
-                    f'"{NONE}". A length known to the trained candidates is asked there, any other in the pool.')
+        description='Which of the networks of a finished study made this vector? Prints them ranked with their confidence, '
+                    f'or "{NONE}". A length known to the trained candidates is asked there, any other in the pool.')
     parser.add_argument('--embedding', default='', help='.npy file of one vector')
-    parser.add_argument('--store', default='runs', help='folder or address where a study of jobs/model_inference.py has ended')
+    parser.add_argument('--store', default='runs', help='folder or address where a study has ended')
     parser.add_argument('--run', default='', help='key of the study, or its beginning; default: the latest finished one')
     parser.add_argument('--pool', action='store_true', help='ask the pool first where both know the length')
     return parser

@@ -154,13 +154,14 @@ def material(config: Mapping[str, Any], groups: Groups, candidates: Sequence[Vec
     Every candidate embeds the same pictures, so that a picture says nothing about a candidate.
     """
     condition, most = config['condition'], config['vectors'] // len(candidates)
-    learnt = [each.elsewhere(condition, 'reference') for each in candidates]
-    held = [each.elsewhere(condition, 'calibration') for each in candidates]
-    if learnt[0] is None:
+    parts: list[list[np.ndarray]] = [[found for each in candidates if (found := each.elsewhere(condition, part)) is not None]
+                                     for part in ('reference', 'calibration')]
+    if not parts[0]:
         rows = groups.others('victims', REFERENCES) if condition == SAME_IDENT else groups.pictures('attacker')
-        learnt, held = ([each.of(part) for each in candidates] for part in (rows, groups.pictures('threshold')))
-    some = np.sort(np.random.default_rng([config['seed']]).permutation(len(learnt[0]))[:most])  # type: ignore[arg-type]
-    return labelled([each[some] for each in learnt]), labelled(held)  # type: ignore[index, arg-type]
+        parts = [[each.of(wanted) for each in candidates] for wanted in (rows, groups.pictures('threshold'))]
+    learnt, held = parts
+    some = np.sort(np.random.default_rng([config['seed']]).permutation(len(learnt[0]))[:most])
+    return labelled([each[some] for each in learnt]), labelled(held)
 
 
 # Classifiers ------------------------------------------------------------------------------------------------------
@@ -265,8 +266,8 @@ def placebo(context: Context) -> None:
     pixels = ImageSet.load(context.inputs['pictures']).pixels
     looks, wanted = thumbnails(np.asarray(pixels[groups.pictures('attacker')])), thumbnails(np.asarray(pixels[rows]))
     alone = fit('linear', *labelled([looks] * len(candidates)), len(candidates), 0, config['classifier'])
-    pd.concat([said(alone, wanted, rows, network=number) for number in range(len(candidates))], ignore_index=True).to_parquet(
-        context.out / 'pictures.parquet', index=False)
+    told = pd.concat([said(alone, wanted, rows, network=number) for number in range(len(candidates))], ignore_index=True)
+    told.to_parquet(context.out / 'pictures.parquet', index=False)
 
 
 def thumbnails(pixels: np.ndarray) -> np.ndarray:
@@ -287,9 +288,10 @@ def twins(context: Context) -> None:
     pd.concat([said(fitted, each.of(rows), rows, network=number) for number, each in enumerate(others)],
               ignore_index=True).to_parquet(context.out / 'twins.parquet', index=False)
     everyone = [*candidates, *others]
-    own = {**config, 'condition': SAME_PIPELINE, 'vectors': 2 * config['vectors']}  # twins embed no other pipeline's pictures
+    own = {**config, 'condition': SAME_PIPELINE, 'vectors': 2 * config['vectors']}  # twins have no others
     learnt, held = material(own, groups, everyone)
-    both = calibrate(fit(PRIMARY, *learnt, len(everyone), config['seed'], config['classifier']), *held, alarms=config['alarms'])
+    both = fit(PRIMARY, *learnt, len(everyone), config['seed'], config['classifier'])
+    both = calibrate(both, *held, alarms=config['alarms'])
     pd.concat([said(both, each.of(rows), rows, network=number) for number, each in enumerate(everyone)],
               ignore_index=True).to_parquet(context.out / 'both.parquet', index=False)
 
