@@ -8,7 +8,7 @@ from typing import Any, Literal
 from fpray.attacks import INFERENCE_ATTACKS
 from fpray.attacks.config import InferenceConfig
 from fpray.data.config import DataConfig, GroupsConfig
-from fpray.errors import UserError, one_of, share, whole
+from fpray.errors import UserError, one_of, whole
 from fpray.models.config import EMBEDDINGS, LITE, TABLE_13, TARGETS, ExtractorConfig
 from fpray.studies.config import check_data
 from fpray.studies.embedding_config import REFERENCES, TEMPLATE, AdaptConfig, CandidatesConfig, check_groups, once, rung_of
@@ -105,7 +105,8 @@ class PoolConfig:
         once('--pool.names', self.names)
         for name, low in (('images', 40), ('further', 0), ('twins', 0), ('batch', 2), ('threads', 1)):
             whole(f'--pool.{name}', getattr(self, name), low)
-        share('--pool.open', self.open)
+        if not 0 <= self.open <= 1:
+            raise UserError(f'--pool.open {self.open}', 'give a share of the layers, 0 to 1')
 
 
 @dataclass(frozen=True)

@@ -302,7 +302,7 @@ def networks(study: InferenceStudy) -> page.Body:
             stated.append([name, json.loads((trained / 'trained.json').read_text())['accuracy'], *_rungs(ladder)])
     return page.section(
         'networks', 'The networks, and how far they were adapted', 'Every candidate learns to tell the public people\'s '
-        'fingers or faces apart; its owner goes on with the people of the group adapt, with more layers from rung to rung.', [
+        'fingers or faces apart; its owner goes on with those of the group adapt, with more layers from rung to rung.', [
             page.table('rank-1', 'Rank-1 identification of the victims, whom no network knows', ['Network', *RUNGS], ranks),
             page.table('held-out', 'Accuracy on pictures that the training did not see, of its own people', [
                 'Network', *RUNGS], stated, note='No-adapt: the public people; the others: the people of the group adapt. '
