@@ -276,27 +276,22 @@ class _Layout:
             return None
         twins = twins_of(members, config.twins)
         everyone = [*members, *(replace(each, name=f'{each.name} (twin)') for each in twins)]
-        trained = {f'member/{each.name}': self.member(each) for each in everyone if config.further}
+        tuning = None
+        if config.further:
+            loop = LoopConfig(images=config.further, batch=config.batch, snapshot_every=0, threads=config.threads)
+            recognition = replace(self.config.candidates.recognition, opening=((1.0, config.open),))
+            tuning = {'loop': loop, 'recognition': recognition}
         embedded = self.laid.add('pool-vectors', steps.pool_vectors, {
             'members': [{'name': each.name, 'extractor': each.extractor, 'seed': self.seed('pool', each.name)}
                         for each in everyone],
-            'images': config.images, 'batch': config.batch, 'threads': config.threads, 'seed': self.seed('pool rows')},
-            {**self.base, **trained}, 4 * len(everyone), COORDINATOR)
+            'images': config.images, 'batch': config.batch, 'threads': config.threads, 'tuning': tuning,
+            'seed': self.seed('pool rows')}, self.base, 4 * len(everyone), COORDINATOR)
         return self.laid.add('pool', steps.pool, {
             'members': [{'name': each.name, 'length': each.extractor.length, 'family': each.family, 'weights': each.weights}
                         for each in members],
             'classifier': self.config.attacker.classifier, 'alarms': self.config.attacker.alarms,
             'seed': self.seed('pool classifier')},
             {'people': self.people, 'vectors': embedded}, 8, in_process(self.config.attacker.classifier.loop))
-
-    def member(self, each: Member) -> Stage:
-        """A pool network trained further on the public people."""
-        config = self.config.pool
-        loop = LoopConfig(images=config.further, batch=config.batch, snapshot_every=0, threads=config.threads)
-        return self.laid.add(f'pool-member/{each.name}', steps.pool_member, {
-            'recognition': replace(self.config.candidates.recognition, extractor=each.extractor,
-                                   opening=((1.0, config.open),)),
-            'loop': loop, 'seed': self.seed('pool member', each.name)}, self.base, 6, in_process(loop))
 
     def attributes(self) -> Stage:
         """Table 1: the zoo is trained, then its attributes are inferred."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from fpray.distributed.embed import read_records
 from fpray.metrics.classification import calibration_error, confusion, reliability, seen
 from fpray.metrics.membership import auc_clustered, roc
 from fpray.metrics.rate import Rate
@@ -209,8 +210,8 @@ def table_4(study: InferenceStudy) -> page.Body | None:
     """Table 4, with the confusions of the families and of twins."""
     if (folder := study.folder('pool')) is None:
         return None
-    names, speed = (json.loads((folder / f'{name}.json').read_text()) for name in ('names', 'speed'))
-    members = {each['name']: each for each in json.loads((folder / 'members.json').read_text())}
+    names, listed = (json.loads((folder / f'{name}.json').read_text()) for name in ('names', 'members'))
+    members, records = {each['name']: each for each in listed}, read_records(folder)
     table = pd.read_parquet(folder / 'answers.parquet')
     table = table.assign(person=study.subjects[table['row'].to_numpy()], right=table['said'] == table['network'],
                          family=[members[name]['family'] for name in table['network']])
@@ -218,9 +219,10 @@ def table_4(study: InferenceStudy) -> page.Body | None:
     for length in sorted(names, key=int, reverse=True):
         own, k = table[(table['length'] == int(length)) & ~table['twin']], len(names[length])
         rows.append([length, str(k), study.share(own['right'].to_numpy(), own['person'].to_numpy(), 1 / k), f'{1 / k:.1%}'])
-    pool, failed = study.config['pool'], [row['model'] for row in speed if row.get('fault')]
-    further = f'each trained further on {pool.further:,} pictures of the public people' if pool.further else 'as they come'
-    text = f'{len(members)} networks and {len(speed) - len(members)} twins of them embed {pool.images} pictures, {further}.'
+    pool, failed = study.config['pool'], [row['model'] for row in records if row['error']]
+    further = (f'each trained further on {pool.further:,} pictures of the public people' if pool.further else
+               'random ones with batch statistics of the public people\'s pictures, none trained')
+    text = f'{len(members)} networks and {len(records) - len(members)} twins embed {pool.images} pictures, {further}.'
     return page.section('table-4', 'A large collection (Table 4)', text + (
         f' These failed and are left out: {", ".join(failed)}.' if failed else ''), [
             page.table('table-4', 'Model inference accuracy in a pool', ['Length', 'Classes', 'Accuracy', 'Chance'], rows,
@@ -228,7 +230,7 @@ def table_4(study: InferenceStudy) -> page.Body | None:
             page.table('families', 'Confusions', ['', 'Share', 'Networks'], list(_confusions(study, table, members)),
                        note='The source: 2.88 % of ResNets\' vectors and 3.92 % of EfficientNets\' misclassified.'),
             page.table('pool', 'The networks', ['Network', 'Length', 'Family', 'Weights', 'Images/s'],
-                       list(_listed(members, speed)))])
+                       list(_listed(members, records)))])
 
 
 def _pool_differs(study: InferenceStudy, members: Mapping[str, Mapping[str, Any]]) -> str:
@@ -253,12 +255,11 @@ def _confusions(study: InferenceStudy, table: pd.DataFrame, members: Mapping[str
         yield ['A twin called none of these', study.share(own['alarm'].to_numpy(), person), count]
 
 
-def _listed(members: Mapping[str, Mapping[str, Any]], speed: Sequence[Mapping[str, Any]]) -> Iterable[Row]:
+def _listed(members: Mapping[str, Mapping[str, Any]], records: Sequence[Mapping[str, Any]]) -> Iterable[Row]:
     """A row a network."""
-    rows = {row['model']: row for row in speed}
+    rows = {row['model']: row for row in records}
     for name, each in members.items():
-        row = rows.get(name, {})
-        pace = page.not_available(str(row['fault'])[:120]) if row.get('fault') else row.get('images_per_second')
+        pace = page.not_available(rows[name]['error']) if rows[name]['error'] else rows[name]['images_per_s']
         yield [name, str(each['length']), each['family'], each['weights'], pace]
 
 

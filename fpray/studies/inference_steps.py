@@ -18,12 +18,11 @@ from fpray.attacks.attributes import Answers, Digits, cross_infer_attributes, dr
 from fpray.attacks.model_inference import Fitted, calibrate, fit, load_fitted, project, unknown_score
 from fpray.data.augment import align, sensor
 from fpray.data.digits import load_digits
-from fpray.data.groups import Groups
+from fpray.data.groups import Groups, labels_of
 from fpray.data.imageset import ImageSet, read_samples
-from fpray.distributed.embed import Candidate, embed_pool, read_vectors
+from fpray.distributed.embed import RECORDS, Candidate, Tuning, embed_pool, read_records, read_vectors
 from fpray.distributed.score import file_of
 from fpray.distributed.tasks import run_tasks
-from fpray.distributed.train import fit as fit_network
 from fpray.errors import UserError
 from fpray.models.config import EMBEDDINGS, AttributeNetConfig
 from fpray.store import Context
@@ -31,7 +30,7 @@ from fpray.studies.embedding_config import NO_ADAPT, REFERENCES, TEMPLATE
 from fpray.studies.groups import read_groups
 from fpray.studies.inference_config import PRIMARY, SAME_IDENT, SAME_PIPELINE
 from fpray.studies.membership import rate_dict
-from fpray.studies.recognition_steps import RecognitionTask, for_set, read_extractor
+from fpray.studies.recognition_steps import read_extractor
 from fpray.studies.steps import derive_seed
 from fpray.training.config import AttributeTraining
 from fpray.training.recognition import embed
@@ -304,18 +303,6 @@ def installed(names: Sequence[str]) -> list[str]:
     return [name for name in names if importlib.util.find_spec(LITE_PACKAGE.format(name.replace('-', '_')))]
 
 
-def pool_member(context: Context) -> None:
-    """A pool's network trained further, as `recognition_steps.train_extractor`; failed.json where it cannot be, and why."""
-    config = context.config
-    recognition = for_set(context.inputs['pictures'], config['recognition'])
-    task = RecognitionTask(context.place('pictures'), context.place('people'), None, 'public', None, recognition,
-                           config['loop'], config['seed'])
-    try:
-        fit_network(task, config['loop'], config['seed'], context)
-    except Exception as fault:  # one of many: it is named in the report, and the others go on
-        (context.out / 'failed.json').write_text(json.dumps({'fault': f'{type(fault).__name__}: {fault}'[:300]}))
-
-
 def pool_rows(groups: Groups, images: int, seed: int) -> dict[str, np.ndarray]:
     """Group -> rows: about so many pictures in all, half of them the attacker's, a quarter each of those that calibrate and
     of the victims, of as many people as can be."""
@@ -330,24 +317,22 @@ def pool_rows(groups: Groups, images: int, seed: int) -> dict[str, np.ndarray]:
 
 
 def pool_vectors(context: Context) -> None:
-    """The pool's vectors, a Parquet table a length; members.json: who was embedded, how fast, and who failed; rows.json."""
+    """The pool's vectors, a Parquet table a length; models.json: who was embedded, how fast, and who failed; rows.json.
+
+    What is done when the study is killed is not done again.
+    """
     config, everyone = context.config, ImageSet.load(context.inputs['pictures'])
-    rows = pool_rows(read_groups(context.inputs['people']), config['images'], config['seed'])
-    _, channels, height, width = everyone.pixels.shape
-    candidates, failed = [], []
-    for member in config['members']:
-        place = f'member/{member["name"]}'
-        fault = context.inputs[place] / 'failed.json' if place in context.inputs else None
-        if fault is not None and fault.exists():
-            failed.append({'model': member['name'], **json.loads(fault.read_text())})
-            continue
-        extractor = replace(member['extractor'], image=(height, width), channels=channels)
-        candidates.append(Candidate(member['name'], extractor, member['seed'],
-                                    context.place(place) if place in context.inputs else None))
-    found = embed_pool(candidates, file_of(context.place('pictures'), 'pixels.npy'), np.concatenate(list(rows.values())),
-                       context.out, workers=context.settings.get('actors', 1), batch=config['batch'],
-                       threads=config['threads'], seed=config['seed'], stage=context.name, progress=context.progress)
-    (context.out / 'members.json').write_text(json.dumps([*found, *failed], default=str))
+    groups, (_, channels, height, width) = read_groups(context.inputs['people']), everyone.pixels.shape
+    rows = pool_rows(groups, config['images'], config['seed'])
+    learnt = groups.pictures('public')
+    tuning = Tuning(learnt, labels_of(everyone.records, learnt)[0], **(config['tuning'] or {}))
+    candidates = [Candidate(each['name'], replace(each['extractor'], image=(height, width), channels=channels), each['seed'])
+                  for each in config['members']]
+    embed_pool(candidates, file_of(context.place('pictures'), 'pixels.npy'), np.concatenate(list(rows.values())),
+               context.scratch, workers=context.settings.get('actors', 1), batch=config['batch'], threads=config['threads'],
+               seed=config['seed'], tuning=tuning, stage=context.name, progress=context.progress)
+    for path in (*context.scratch.glob('*.parquet'), context.scratch / RECORDS):
+        shutil.move(path, context.out)
     (context.out / 'rows.json').write_text(json.dumps({group: each.tolist() for group, each in rows.items()}))
 
 
@@ -356,7 +341,7 @@ def pool(context: Context) -> None:
     config, folder = context.config, context.inputs['vectors']
     rows = {group: np.array(each) for group, each in json.loads((folder / 'rows.json').read_text()).items()}
     cuts = np.cumsum([len(each) for each in rows.values()])[:-1]
-    ready = {row['model'] for row in json.loads((folder / 'members.json').read_text()) if not row.get('fault')}
+    ready = {row['model'] for row in read_records(folder) if not row['error']}
     names: dict[str, list[str]] = {}
     for member in config['members']:
         if member['name'] in ready:
@@ -380,7 +365,7 @@ def pool(context: Context) -> None:
     pd.concat(found, ignore_index=True).to_parquet(context.out / 'answers.parquet', index=False)
     (context.out / 'names.json').write_text(json.dumps(names))
     (context.out / 'members.json').write_text(json.dumps(config['members']))
-    shutil.copyfile(folder / 'members.json', context.out / 'speed.json')
+    shutil.copyfile(folder / RECORDS, context.out / RECORDS)
 
 
 # The zoo of Table 1 -----------------------------------------------------------------------------------------------
