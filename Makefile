@@ -2,16 +2,17 @@
 PYTHON ?= python3.11
 STORE  ?= $(CURDIR)/runs/audit
 CODEC_STORE ?= $(CURDIR)/runs/codec
+EMBEDDING_STORE ?= $(CURDIR)/runs/embedding
 PRESET ?= desk
 ARGS   ?=
 PY     := .venv/bin/python
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env audit codec-audit codec-frontier test test-slow lint types bench ui clean
+.PHONY: help env audit codec-audit codec-frontier model-inference inversion test test-slow lint types bench ui clean
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 17
 
 env: .venv/.ready  ## make .venv from requirements.lock (about four minutes and 6 GB the first time)
 
@@ -35,6 +36,12 @@ codec-audit: env  ## audit a learned codec on the synthetic stand-in, alike (at 
 
 codec-frontier: env  ## the same with the whole frontier: three victims a defence, each at every lambda (hours)
 	$(PY) jobs/submit.py jobs/codec_audit.py --preset frontier --store "$(CODEC_STORE)" $(ARGS)
+
+model-inference: env  ## which network made this vector? (at most 15 minutes on 2 cores)
+	$(PY) jobs/submit.py jobs/model_inference.py --preset $(PRESET) --store "$(EMBEDDING_STORE)" $(ARGS)
+
+inversion: env  ## from one stolen vector to a picture that gets in? (at most 15 minutes on 2 cores)
+	$(PY) jobs/submit.py jobs/embedding_inversion.py --preset $(PRESET) --store "$(EMBEDDING_STORE)" $(ARGS)
 
 test: env  ## the tests that every change passes (at most 16 minutes on 2 cores)
 	$(PY) -m pytest -m "not slow" $(ARGS)

@@ -45,3 +45,11 @@ INFERENCE_ATTACKS = {
     'linear': 'fpray.attacks.model_inference:linear',
     'nearest': 'fpray.attacks.model_inference:nearest',
 }
+
+# Inversion: each entry is a fpray.attacks.threat.InversionAttack
+INVERSION_ATTACKS = {
+    'reconstructor': 'fpray.attacks.inversion:reconstructor',
+    'mean': 'fpray.attacks.inversion:mean',
+    'nearest': 'fpray.attacks.inversion:nearest',
+    'direct': 'fpray.attacks.inversion:direct_search',
+}

@@ -190,3 +190,56 @@ INFERENCE_THREATS = {
                    'the class probabilities of a hundred pictures that it chose'),
     )
 }
+
+
+# Inversion ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class InversionAttack:
+    """A threat model with the function that makes pictures from vectors under it.
+
+    `invert` returns (N, C, H, W) uint8 pictures, one a stolen vector. Its arguments without a default come from this
+    vocabulary, so that a study can lay them out:
+
+    - `vectors`: (N, length) the stolen templates
+    - `network`: the extractor that the attacker takes the target for, its own copy
+    - `reconstructor`: trained by the attacker on its own pictures with vectors of that network
+    - `known_pixels`: (M, C, H, W) uint8 the attacker's pictures
+    - `known_vectors`: (M, length) what that network makes of them
+    """
+
+    threat: ThreatModel
+    invert: Callable[..., np.ndarray]
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of the arguments that `invert` cannot do without, in order."""
+        parameters = inspect.signature(self.invert).parameters.values()
+        return tuple(p.name for p in parameters if p.default is inspect.Parameter.empty)
+
+
+def _inversion(name: str, sees: str, holds: str, source: str, box: Box = 'black') -> ThreatModel:
+    infers = 'the picture behind a template, and whether it is accepted as the person'
+    return ThreatModel(name, infers, sees, holds, box, source)
+
+
+_TEMPLATE = 'one template, or a few; neither the network nor its pictures'
+_OTHERS = 'the network as published, before any adaptation, inferred or told, and pictures of other people'
+INVERSION_THREATS = {
+    threat.name: threat
+    for threat in (
+        _inversion('reconstructor', _TEMPLATE, _OTHERS, f'{TANGARI}, sections 4.2 and 6.2'),
+        _inversion('adapter', 'one template, or a few, and the templates that the target makes of some of the '
+                   "adversary's own pictures", 'another network, whose vectors it can invert, and pictures of other people',
+                   'a linear map between embedding spaces, beside the matched ranges of ' + f'{TANGARI}, section 7'),
+        _inversion('mean', 'nothing', 'pictures of other people', 'the mean training picture, as a baseline'),
+        _inversion('nearest', _TEMPLATE, _OTHERS, 'the training picture whose vector is nearest, as a baseline'),
+        _inversion('direct', _TEMPLATE, _OTHERS, 'Fredrikson, Jha, Ristenpart 2015, "Model Inversion Attacks that Exploit '
+                   'Confidence Information and Basic Countermeasures", CCS 2015 (MIFace), on the cosine of vectors'),
+        _inversion('auto-encoder', "the target's weights, which it may change, and the target's own pictures",
+                   'nothing else; no attack, but a bound from above on what vectors can give away',
+                   f'Dosovitskiy, Brox 2016, "Inverting Visual Representations with Convolutional Networks", CVPR 2016; '
+                   f'{TANGARI}, section 6.4', 'white'),
+    )
+}

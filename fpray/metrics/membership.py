@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 LABELS = {'mia': 'is_member', 'iia': 'is_member_subject', 'memorisation': 'is_member'}
 VICTIMS = 3  # that words about more than one model file need
 RESOLVABLE = 5  # false positives, and people behind them, that an FPR needs
+RECALIBRATED = 'recalibrated_'  # columns of a table of scores: the same scores after other draws of the calibration
 _CHUNK = 128  # draws at a time: 4,000 scores stay in the processor's cache
 
 
@@ -41,7 +42,8 @@ def by_unit(frame: 'pd.DataFrame', unit: str, how: str) -> 'pd.DataFrame':
     """The table of membership scores with one row a finger ('identity') or person ('subject').
 
     Pictures are joined only within one attack, victim, replicate, contrast and side, so that a person on both
-    sides (memorisation) keeps two rows. `pictures` says how many pictures a row stands for.
+    sides (memorisation) keeps two rows. `pictures` says how many pictures a row stands for. Recalibrated scores
+    (`refits`) are joined as the scores are.
 
     Args:
         frame: the table of scores; needs `score`, the unit's column and the membership columns.
@@ -56,8 +58,17 @@ def by_unit(frame: 'pd.DataFrame', unit: str, how: str) -> 'pd.DataFrame':
     fixed = ('attack', 'victim', 'replicate', 'contrast', 'subject', unit)
     sides = ('is_member', 'is_member_identity', 'is_member_subject')
     keys = [c for c in dict.fromkeys((*fixed, *sides)) if c in frame.columns]
-    groups = frame.groupby(keys, sort=True, dropna=False)['score']
-    return groups.agg(score=how, pictures='size').reset_index()
+    groups = frame.groupby(keys, sort=True, dropna=False)
+    table = groups['score'].agg(score=how, pictures='size')
+    if again := [c for c in frame.columns if c.startswith(RECALIBRATED)]:
+        table = table.join(groups[again].agg(how))
+    return table.reset_index()
+
+
+def refits(frame: 'pd.DataFrame', suffix: str = '') -> Array | None:
+    """(R, n) of a table of n scores: its columns `recalibrated_0` to R - 1, with a suffix; None without any."""
+    found = frame.filter(regex=rf'^{RECALIBRATED}\d+{suffix}$')
+    return found.to_numpy(np.float64).T if found.shape[1] else None
 
 
 def arrays(frame: 'pd.DataFrame', contrast: str) -> tuple[Array, npt.NDArray[np.bool_], npt.NDArray[np.str_]]:
@@ -88,6 +99,8 @@ def auc_clustered(
     person: npt.ArrayLike,
     level: float = 0.95,
     seed: int | None = None,
+    *,
+    recalibrated: npt.ArrayLike | None = None,
 ) -> Rate:
     """AUC with an interval over people.
 
@@ -99,6 +112,10 @@ def auc_clustered(
         score, label, person: (n,) each, see `people.sample`.
         level: of the two-sided interval.
         seed: gives a one-sided p by permuting people; without it p is None.
+        recalibrated: (R, n), R at least 2, the scores under R bootstraps of the people that a calibration was
+            fitted on (`fpray.attacks.compression.recalibrated_scores`). The variance of their R AUCs is added,
+            with R - 1 degrees of freedom; p and the bounds at exactly 0 and 1 stay those of the calibration as
+            it is. Without it the interval speaks of that one calibration.
 
     Returns:
         Rate with chance 0.5; the bounds are None where a side has one person or the scores do not vary over
@@ -106,7 +123,7 @@ def auc_clustered(
     """
     data = sample(score, label, person)
     area, residual = _placements(data, data.score)
-    interval = _auc_interval(data, area, residual, level)
+    interval = _auc_interval(data, area, residual, level, _areas(data, recalibrated, area))
     p = None if seed is None else people.permutation_p(score, label, person, seed)
     note = '' if interval[0] is not None else 'no interval: the people do not vary'
     return Rate(area, interval, 0.5, len(data.score), len(data.names), p, note)
@@ -118,6 +135,8 @@ def auc_difference(
     label: npt.ArrayLike,
     person: npt.ArrayLike,
     level: float = 0.95,
+    *,
+    recalibrated: tuple[npt.ArrayLike | None, npt.ArrayLike | None] = (None, None),
 ) -> Rate:
     """AUC of `score_a` minus AUC of `score_b` on the same pictures, paired by person (attack minus placebo).
 
@@ -126,16 +145,23 @@ def auc_difference(
     joins the two AUCs' own intervals, uncorrelated as a constant is (MOVER; Zou & Donner 2008, Statistics in
     Medicine 27:1693).
 
+    Args:
+        score_a, score_b, label, person: (n,) each, see `people.sample`.
+        level: of the two-sided interval.
+        recalibrated: of either score (R, n) as for `auc_clustered`, None where it hangs on no calibration. Row r of
+            both comes from the same draw, so what the draw does to both AUCs alike cancels.
+
     Returns:
         Rate with chance 0, bounds within [-1, 1]; None where a side has one person or the people do not vary.
     """
     data = sample(score_a, label, person)
     other = sample(score_b, label, person)
     (a, res_a), (b, res_b) = _placements(data, data.score), _placements(data, other.score)
+    again_a, again_b = (_areas(data, each, area) for each, area in zip(recalibrated, (a, b), strict=True))
     if {a, b} & {0.0, 1.0}:
-        half = _edge_halves(data, (a, b), (res_a, res_b), level)
+        half = _edge_halves(data, (a, b), (res_a, res_b), level, (again_a, again_b))
     else:
-        width = _half_width(data, res_a - res_b, level)
+        width = _half_width(data, res_a - res_b, level, again_a - again_b)
         half = None if width is None else (width, width)
     n, k = len(data.score), len(data.names)
     if half is None:
@@ -144,12 +170,12 @@ def auc_difference(
 
 
 def _edge_halves(
-    data: Sample, areas: tuple[float, float], residuals: tuple[Array, Array], level: float
+    data: Sample, areas: tuple[float, float], residuals: tuple[Array, Array], level: float, again: tuple[Array, Array]
 ) -> tuple[float, float] | None:
     """Distances of the difference's two bounds from it, out of the two AUCs' own intervals (MOVER)."""
     a, b = areas
-    low_a, high_a = _auc_interval(data, a, residuals[0], level)
-    low_b, high_b = _auc_interval(data, b, residuals[1], level)
+    low_a, high_a = _auc_interval(data, a, residuals[0], level, again[0])
+    low_b, high_b = _auc_interval(data, b, residuals[1], level, again[1])
     if low_a is None or high_a is None or low_b is None or high_b is None:
         return None
     return float(np.hypot(a - low_a, high_b - b)), float(np.hypot(high_a - a, b - low_b))
@@ -161,10 +187,12 @@ def over_victims(rates: Sequence[Rate], level: float = 0.95) -> Rate:
     Words about a training-set size, a recipe or a defence stand on this, and need at least three victims.
 
     Args:
-        rates: the same rate of each victim; those without an estimate are left out.
+        rates: the same rate of each victim, an AUC or a difference of two (chance 0); those without an estimate are
+            left out.
 
     Returns:
-        Rate whose `n` and `n_people` are summed; with under three victims no interval, and the note 'this run'.
+        Rate whose `n` and `n_people` are summed, its interval cut where an AUC or a difference ends; with under three
+        victims no interval, and the note 'this run'.
     """
     values = np.asarray([r.estimate for r in rates if r.estimate is not None], np.float64)
     if not len(values):
@@ -174,7 +202,8 @@ def over_victims(rates: Sequence[Rate], level: float = 0.95) -> Rate:
     if len(values) < VICTIMS:
         return Rate(mean, (None, None), chance, n, n_people, note=f'this run: {len(values)} of {VICTIMS} victims')
     half = float(stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
-    return Rate(mean, (mean - half, mean + half), chance, n, n_people, note=f'over {len(values)} victims')
+    low = max(mean - half, -1.0 if chance == 0 else 0.0)
+    return Rate(mean, (low, min(mean + half, 1.0)), chance, n, n_people, note=f'over {len(values)} victims')
 
 
 def _placements(data: Sample, score: Array) -> tuple[float, Array]:
@@ -200,12 +229,24 @@ def _covariance(data: Sample, a: Array, b: Array) -> tuple[float, float, float]:
     return float(positive), float(negative), float(shared)
 
 
-def _auc_interval(data: Sample, area: float, residual: Array, level: float) -> Interval:
-    return people.logit_interval(area, _half_width(data, residual, level), min(data.people), level)
+def _areas(data: Sample, recalibrated: npt.ArrayLike | None, area: float) -> Array:
+    """(R,) AUCs of recalibrated scores (R, n); the one area where there is no calibration to draw anew."""
+    if recalibrated is None:
+        return np.array([area])
+    scores, m = people.finite(recalibrated, 'recalibrated scores'), int(data.label.sum())
+    if scores.ndim != 2 or len(scores) < 2 or scores.shape[1] != len(data.score):
+        raise ValueError(f'recalibrated scores of shape {scores.shape} for {len(data.score)} scores: give two rows or more')
+    above = stats.rankdata(scores, axis=1)[:, data.label].sum(axis=1) - m * (m + 1) / 2
+    return np.asarray(above / (m * (len(data.score) - m)))
 
 
-def _half_width(data: Sample, residual: Array, level: float) -> float | None:
-    """Satterthwaite's t times the standard error of an AUC or a difference, from its residuals."""
+def _auc_interval(data: Sample, area: float, residual: Array, level: float, again: Array) -> Interval:
+    return people.logit_interval(area, _half_width(data, residual, level, again), min(data.people), level)
+
+
+def _half_width(data: Sample, residual: Array, level: float, again: Array) -> float | None:
+    """Satterthwaite's t times the standard error of an AUC or a difference, from its residuals and its values (R,) under
+    other calibrations; R = 1: there is none."""
     k0, k1 = data.people
     if min(k0, k1) < 2:
         return None
@@ -216,6 +257,10 @@ def _half_width(data: Sample, residual: Array, level: float) -> float | None:
     df = variance**2 / (positive**2 / (k1 - 1) + negative**2 / (k0 - 1))
     if data.both.any():  # the two sides are no independent parts then
         df = min(k0, k1) - 1.0
+    if len(again) > 1:
+        extra = float(again.var(ddof=1))
+        df = (variance + extra) ** 2 / (variance**2 / df + extra**2 / (len(again) - 1))
+        variance += extra
     return float(stats.t.ppf((1 + level) / 2, df) * np.sqrt(variance))
 
 

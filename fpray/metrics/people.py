@@ -17,6 +17,7 @@ from fpray.metrics.rate import Interval, Rate
 Array = npt.NDArray[np.float64]
 BOOTSTRAPS = 1_000
 PERMUTATIONS = 4_999  # the smallest p is 1 in 5,000: below 0.01 after Holm over some fifty entries
+SOME = 256  # permutations over which the small share of a calibration's error is averaged
 _SAME = 1e-12  # statistics closer than this are the same value: rounding must not decide a p-value
 
 
@@ -362,6 +363,7 @@ def smallest_detectable(
     alpha: float = 0.05,
     *,
     placebo: npt.ArrayLike | None = None,
+    recalibrated: tuple[npt.ArrayLike | None, npt.ArrayLike | None] = (None, None),
     draws: int = PERMUTATIONS,
 ) -> Rate:
     """The smallest true AUC that this attack on these people would have shown in `power` of such audits.
@@ -376,6 +378,8 @@ def smallest_detectable(
         power: share of audits, 0.8 = "4 of 5".
         alpha: two-sided level of the interval that must exclude chance.
         placebo: (n,) scores of the same pictures by the placebo victim's attack.
+        recalibrated: (R, n) of the attack and of the placebo, as for `membership.auc_difference`: the intervals that
+            must exclude chance are wider by as much.
 
     Returns:
         Rate whose estimate is that AUC, None where even a perfect attack would not do; it has no interval.
@@ -384,12 +388,21 @@ def smallest_detectable(
     sides = permuted_sides(data, permutation_keys(len(data.names), draws, seed))
     df = len(data.names) - (1 if data.both.all() else 2)
     other = None if placebo is None else permuted_auc(sample(placebo, label, person), sides)
-    found = detectable(permuted_auc(data, sides), df, power, alpha, other)
+    own, others = (np.full((1, 1), 0.5) if each is None else np.array(
+        [permuted_auc(sample(row, label, person), sides[:SOME]) for row in np.asarray(each)]) for each in recalibrated)
+    extra = _between(own), _between(own - others)
+    found = detectable(permuted_auc(data, sides), df, power, alpha, other, extra)
     return replace(found, n=len(data.score), n_people=len(data.names))
 
 
+def _between(areas: Array) -> float:
+    """Variance over the rows (R, draws), mean over the columns; 0 of a single row."""
+    return float(areas.var(axis=0, ddof=1).mean()) if len(areas) > 1 else 0.0
+
+
 def detectable(
-    permuted: Array, df: int, power: float = 0.8, alpha: float = 0.05, placebo: Array | None = None
+    permuted: Array, df: int, power: float = 0.8, alpha: float = 0.05, placebo: Array | None = None,
+    extra: tuple[float, float] = (0.0, 0.0),
 ) -> Rate:
     """The arithmetic of `smallest_detectable`, for any area whose chance is 0.5.
 
@@ -397,6 +410,7 @@ def detectable(
         permuted: (draws,) the area under permutations.
         df: the people's degrees of freedom.
         placebo: (draws,) the placebo's area under the same permutations.
+        extra: variances that the interval of the area, and of the area minus the placebo's, holds beside.
 
     Returns:
         Rate whose counts, `n` and `n_people`, are left at 0 for the caller.
@@ -404,11 +418,12 @@ def detectable(
     if df < 1:
         return Rate(None, (None, None), 0.5, 0, 0, note='too few people')
     critical, reserve = stats.t.ppf((1 - alpha / 2, power), df)
-    shift = (critical + reserve) * permuted.std()
+    shift = critical * np.sqrt(permuted.var() + extra[0]) + reserve * permuted.std()
     note = f'for this attack; power {power:g}, two-sided level {alpha:g}'
     if placebo is not None:
         stretch = reserve / stats.norm.ppf(power)  # widens the permutations' quantile as t does the normal's
-        needed = [critical * x.std() - stretch * (x - x.mean()) for x in (permuted, permuted - placebo)]
+        needed = [critical * np.sqrt(x.var() + more) - stretch * (x - x.mean())
+                  for x, more in zip((permuted, permuted - placebo), extra, strict=True)]
         shift = max(shift, float(np.quantile(np.maximum(*needed), power)))
         note += '; attack and attack minus placebo'
     if 0.5 + shift >= 1:

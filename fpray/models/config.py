@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 from fpray.errors import UserError
@@ -493,6 +494,96 @@ class AttributeNetConfig:
                 raise UserError(f'attributes.{name} {getattr(self, name)!r}', f'choose one of {", ".join(map(str, values))}')
         for name, low in (('embedding', 2), ('width', 1), ('units', 1), ('classes', 2)):
             _whole(f'attributes.{name}', getattr(self, name), low)
+
+
+# Reconstruction (Tangari et al. 2023) -------------------------------------------------------------------------
+
+TABLE_14 = {128: (4, (256, 128, 64, 32)), 512: (8, (512, 256, 128)), 1024: (4, (1024, 512, 256, 128)),
+            2048: (4, (1024, 512, 256, 128))}
+"""Length of the vector -> side of the first map at 64 px, and the channels of the maps before the picture (Table 14).
+
+The row of length 128 prints D:64 for the layer whose output is 32 x 32 x 32: the shape is followed.
+"""
+
+
+@dataclass(frozen=True)
+class ReconstructorConfig:
+    """Vector to picture: dense, LeakyReLU, transposed convolutions of stride 2, each but the last with BatchNorm and
+    LeakyReLU.
+
+    The first map is ceil(side / 2^blocks) a side; what the last one has too much is cropped evenly, so any size works.
+
+    Raises:
+        UserError: a size that no network can have, a length that Table 14 has no network for.
+    """
+
+    length: int = 128
+    """Length of a vector."""
+    image: tuple[int, int] = (64, 64)
+    """Height and width of a picture, px."""
+    channels: int = 1
+    """Channels of a picture: 1 gray, 3 colour (Table 14: 3)."""
+    family: Literal['table-14', 'scaled'] = 'scaled'
+    """table-14: maps by length as printed, kernels of 5 px; scaled: `width`, `blocks` and `kernel`."""
+    width: int = 256
+    """scaled: channels of the first map; each block halves them."""
+    blocks: int = 4
+    """scaled: number of transposed convolutions."""
+    kernel: int = 4
+    """scaled: side of the kernels, px."""
+    last: Literal['tanh', 'sigmoid', 'none'] = 'tanh'
+    """What ends the network (Table 14 prints nothing there); none: what lies outside [-1, 1] is cut off, except in
+    training. The sigmoid is stretched to [-1, 1].
+    """
+    slope: float = 0.2
+    """Slope of LeakyReLU below zero (the source gives none; DCGAN's)."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'image', tuple(self.image))
+        _picture('reconstructor', self.image, self.channels)
+        for name, low in (('length', 1), ('width', 1), ('blocks', 1)):
+            _whole(f'reconstructor.{name}', getattr(self, name), low)
+        _whole('reconstructor.kernel', self.kernel, 2, 7)
+        _share('reconstructor.slope', self.slope)
+        if self.last not in ('tanh', 'sigmoid', 'none'):
+            raise UserError(f'reconstructor.last: unknown choice {self.last!r}', "choose 'tanh', 'sigmoid' or 'none'")
+        self._check_family()
+
+    def _check_family(self) -> None:
+        if self.family not in ('table-14', 'scaled'):
+            raise UserError(f'reconstructor.family: unknown family {self.family!r}', "choose 'table-14' or 'scaled'")
+        if self.family == 'table-14' and self.length not in TABLE_14:
+            raise UserError(
+                f'reconstructor.length {self.length}: Table 14 has networks for {", ".join(map(str, TABLE_14))}',
+                'give one of these or use the scaled family',
+            )
+        if self.family == 'scaled' and 2**self.blocks > min(self.image):
+            raise UserError(
+                f'reconstructor.blocks {self.blocks}: too many for pictures of {_size(self.image)} px',
+                f'give at most {int(math.log2(min(self.image)))}',
+            )
+
+
+def reconstructor_maps(config: ReconstructorConfig) -> list[tuple[int, int, int]]:
+    """Shapes (C, H, W) of the maps: the reshaped dense layer's, then each transposed convolution's, before cropping."""
+    if config.family == 'table-14':
+        widths = TABLE_14[config.length][1]
+    else:
+        widths = tuple(max(config.width >> number, 1) for number in range(config.blocks))
+    blocks = len(widths)
+    height, width = (_ceil(side, 2**blocks) for side in config.image)
+    return [
+        (channels, height << number, width << number) for number, channels in enumerate((*widths, config.channels))
+    ]
+
+
+def reconstructor_parameters(config: ReconstructorConfig) -> int:
+    """Number of a reconstructor's trained parameters."""
+    maps = reconstructor_maps(config)
+    kernel = 5 if config.family == 'table-14' else config.kernel
+    dense = (config.length + 1) * math.prod(maps[0])
+    blocks = sum(kernel**2 * before[0] * after[0] for before, after in pairwise(maps))
+    return dense + blocks + 2 * sum(shape[0] for shape in maps[1:-1]) + config.channels
 
 
 # Recognition (Tangari et al. 2023, section 5.2 and appendix B) ------------------------------------------------

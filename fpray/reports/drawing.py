@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -22,6 +22,7 @@ PALETTE = {  # name: (light, dark); c0 is the audited victim and its members, c1
     'c3': ('#7a46b3', '#c29ff2'), 'c4': ('#8a6300', '#dcb04a'), 'c5': ('#a1316f', '#f08fbd'),
 }
 NB = '\u00a0'  # no-break space
+RAISED = str.maketrans('0123456789', '⁰¹²³⁴⁵⁶⁷⁸⁹')
 CODEC_NAME = re.compile(r'(?:(?P<kind>[a-z][a-z/-]*)-)?(?P<lmbda>\d+\.\d+(?:e-\d+)?)(?:-(?P<rest>[\w-]+))?')
 NAMED = 308.0  # right end of a panel's axes, px, where a level is named beside them
 DASHES = ('', '7 3', '2 3', '9 3 2 3', '4 2', '1 2', '12 4', '6 2 1 2', '3 6', '9 2 1 2 1 2', '5 5', '1 5')
@@ -37,7 +38,8 @@ THEME_CSS = (f':root{{{_VARIABLES[0]}}}'
 FIGURE_CSS = (
     '.fig{font:12.5px system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;'
     'display:block;width:100%;height:auto;font-variant-numeric:tabular-nums}.fig text{fill:var(--ink)}'
-    '.fig .m{fill:var(--muted)}.fig .small{font-size:11.5px}.fig .h{font-size:14px;font-weight:650}'
+    '.fig .m{fill:var(--muted)}.fig .small{font-size:11.5px}.fig .tiny{font-size:9.5px}'
+    '.fig .h{font-size:14px;font-weight:650}'
     '.fig .b{font-weight:650}.fig .k{font-size:10.5px;font-weight:650;letter-spacing:.06em;fill:var(--muted)}'
     '.fig .grid{stroke:var(--rule)}.fig .axis{stroke:var(--muted)}'
     '.fig .chance{stroke:var(--ink);stroke-dasharray:3 3}.fig .band{fill:var(--ink);opacity:.055}'
@@ -55,10 +57,13 @@ FIGURE_CSS = (
 # How numbers are written, in figures and pages alike.
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A count or a measure: 12,400 or 0.0123 or 1.7; a dash for None."""
+    """A count or a measure: 12,400 or 0.0123 or 1.7 or, from a thousand millions on, 1.2 × 10¹²; a dash for None."""
     if value is None:
         return '–'
-    if float(value).is_integer() and abs(value) < 1e9:
+    if abs(value) >= 1e9:
+        head, power = f'{value:.{digits - 1}e}'.split('e')
+        return f'{float(head):g}{NB}×{NB}10{str(int(power)).translate(RAISED)}'
+    if float(value).is_integer():
         return f'{int(value):,}'
     return f'{value:,.0f}' if abs(value) >= 1000 else f'{value:.{digits}g}'
 
@@ -304,8 +309,9 @@ class Panel:
             self.body += [line_at(self.left, at, self.right, at, 'grid'),
                           text_at(self.left - 6, at + 4, words, 'm', 'end')]
         below = _labelled(self.x.ticks() if x_ticks is None else x_ticks)
-        longest = max((len(words) for _, words in below), default=0) * 7.0
-        aslant = longest > (self.right - self.left) / max(len(below), 1) and isinstance(x_ticks, Mapping)
+        longest = max((len(words) for _, words in below), default=0) * 7.4
+        gap = min((self.x(b) - self.x(a) for (a, _), (b, _) in pairwise(below)), default=self.right - self.left)
+        aslant = longest > gap and isinstance(x_ticks, Mapping)
         self.foot = 0.66 * longest if aslant else 0.0
         for value, words in below:
             at = self.x(value)

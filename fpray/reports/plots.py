@@ -38,8 +38,9 @@ FEW = 12  # points of a series that get a mark each; more become a line with a b
 APART = 24.0  # px between ticks at the measured values
 SQUARE = (360.0, 282.0)
 MARK_DASHES = ('3 3', '9 4', '1 4')
-MOST_NAMED = 28  # letters of a matrix's row or column
-SMALL_CELL, BROAD_CELLS = 24.0, (28.0, 22.0)  # px
+LETTER = 7.4  # px that a letter takes at most, on average
+MOST_NAMED = 26  # letters of a matrix's row or column
+SMALL_CELL, BROAD_CELLS, PAGE = 24.0, (20.0, 30.0), 846.0  # px: least side in a panel, sides in a broad one, the page's room
 RATES = (1e-4, 1e-3, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99)  # ticks of a DET
 DEVIATE = NormalDist().inv_cdf
 
@@ -104,14 +105,16 @@ def _words(y: float, low: float | None = None, high: float | None = None) -> str
     return number(y) + (f' [{number(ends[0])},{NB}{number(ends[1])}]' if ends else '')
 
 
-def _marks(panel: Panel, plot: Plot) -> None:
-    """Dashed lines at values of an axis, named in the legend."""
-    for i, mark in enumerate(plot.get('marks', ())):
+def _marks(panel: Panel, plot: Plot, first: int = 0) -> list[tuple[str, str]]:
+    """Dashed lines at values of an axis, from the dash `first` on; gives their entries of the legend."""
+    keys = []
+    for i, mark in enumerate(plot.get('marks', ()), start=first):
         dash = f'style="stroke-dasharray:{MARK_DASHES[i % len(MARK_DASHES)]}"'
         at = (panel.y if mark['axis'] == 'y' else panel.x)(mark['at'])
         ends = (panel.left, at, panel.right, at) if mark['axis'] == 'y' else (at, panel.top, at, panel.bottom)
         panel.body.append(line_at(*ends, 'chance', dash))
-        panel.legend.append((line_at(0, 0, 26, 0, 'chance', dash), mark['name']))
+        keys.append((line_at(0, 0, 26, 0, 'chance', dash), mark['name']))
+    return keys
 
 
 def _marked_at(plot: Plot, axis: str) -> list[float]:
@@ -143,8 +146,8 @@ def _ticks_at_values(plot: Plot, x: Axis) -> Ticks | None:
     return {value: number(value) for value in values}
 
 
-def _panel(plot: Plot, size: tuple[float, float] = (360.0, 190.0)) -> tuple[Panel, Callable[[Any], float]]:
-    """A panel with axes, marks and the line of guessing; and how a stored x becomes a place."""
+def _panel(plot: Plot) -> tuple[Panel, Callable[[Any], float], list[tuple[str, str]]]:
+    """A panel with axes, marks and the line of guessing; how a stored x becomes a place; and the legend's last entries."""
     place, ticks, ends = _places(plot)
     heights = [v for each in plot['series'] for key in ('y', 'low', 'high') for v in _known(each.get(key, []))]
     across, up = [*ends, *_marked_at(plot, 'x')], _span([*heights, *_marked_at(plot, 'y')])
@@ -153,27 +156,28 @@ def _panel(plot: Plot, size: tuple[float, float] = (360.0, 190.0)) -> tuple[Pane
         across, up = ([*across, 1.0] if log else [0.0, 1.0]), (0.0, 1.0)
     bounded = any('low' in each for each in plot['series'])
     panel = Panel(plot['title'], 'bars or bands: 95 % intervals' if bounded else '', (min(across), max(across)), up,
-                  (plot['x'], plot['y']), (log, False), size=size)
+                  (plot['x'], plot['y']), (log, False))
     panel.axes(ticks or _ticks_at_values(plot, panel.x))
+    keys = _marks(panel, plot)
     if plot['diagonal']:
         low, high = panel.x.lo, panel.x.hi
         steps = [low + (high - low) * (i / 60) ** (4 if log else 1) for i in range(61)]
         panel.body.append(path([(panel.x(v), panel.y(v)) for v in steps], 'line chance'))
-        panel.legend.append((line_at(0, 0, 26, 0, 'chance'), 'guessing'))
-    _marks(panel, plot)
-    return panel, place
+        keys.append((line_at(0, 0, 26, 0, 'chance'), 'guessing'))
+    return panel, place, keys
 
 
 # Curves.
 
 def lines(plot: Plot) -> str:
     """Curves with an interval at each point: bars where the points are few, else a band."""
-    panel, place = _panel(plot)
+    panel, place, keys = _panel(plot)
     several = [each for each in plot['series'] if 'low' in each]
     for i, each in enumerate(plot['series']):
         apart = min(7.0, 40 / len(several)) if len(several) > 1 and len(each['x']) <= FEW else 0.0
         shift = apart * (i - (len(plot['series']) - 1) / 2)
         _line(panel, each, i, [place(x) for x in each['x']], shift)
+    panel.legend += keys
     return panel.svg()
 
 
@@ -207,7 +211,7 @@ def _stroke(i: int) -> str:
 
 def steps(plot: Plot) -> str:
     """Curves that keep their value until the next point: distribution functions and their like."""
-    panel, place = _panel(plot)
+    panel, place, keys = _panel(plot)
     for i, each in enumerate(plot['series']):
         points = [(panel.x(place(x)), panel.y(y)) for x, y in zip(each['x'], each['y'], strict=True)
                   if y is not None and not (panel.x.log and x <= 0)]
@@ -215,6 +219,7 @@ def steps(plot: Plot) -> str:
         if points:
             panel.body.append(path([points[0], *corners], f'line s{_colour(i)}', _dash(i)))
         _key(panel, each['name'], _stroke(i))
+    panel.legend += keys
     return panel.svg()
 
 
@@ -232,14 +237,16 @@ def histogram(plot: Plot) -> str:
         panel.body += [path(outline, f'area f{_colour(i)}', close=True), path(outline, f'line s{_colour(i)}', _dash(i))]
         _key(panel, each['name'], f'<rect x="0" y="-6" width="26" height="12" class="area f{_colour(i)}"/>'
              + _stroke(i))
-    _marks(panel, plot)
+    panel.legend += _marks(panel, plot)
     return panel.svg()
 
 
 # Clouds.
 
 GLYPHS = ('m-2.2 0a2.2 2.2 0 1 0 4.4 0a2.2 2.2 0 1 0-4.4 0', 'm-2-2h4v4h-4z', 'm0-2.9l2.9 2.9l-2.9 2.9l-2.9-2.9z',
-          'm0-2.8l2.6 4.6h-5.2z', 'm0 2.8l2.6-4.6h-5.2z', 'm-2.4-2.4l4.8 4.8m0-4.8l-4.8 4.8')  # as `marker`, small
+          'm0-2.8l2.6 4.6h-5.2z', 'm0 2.8l2.6-4.6h-5.2z',
+          'm-2.6-1.4l1.2-1.2l1.4 1.4l1.4-1.4l1.2 1.2l-1.4 1.4l1.4 1.4l-1.2 1.2l-1.4-1.4l-1.4 1.4l-1.2-1.2l1.4-1.4z')
+# as `marker`, small
 
 
 def scatter(plot: Plot) -> str:
@@ -252,12 +259,12 @@ def scatter(plot: Plot) -> str:
     for i, (each, mine) in enumerate(zip(plot['series'], points, strict=True)):
         glyph = GLYPHS[(i + i // 6 * 3) % 6]
         spots = dict.fromkeys(f'M{panel.x(x):.1f} {panel.y(y):.1f}{glyph}' for x, y in mine if y is not None)
-        cross = glyph is GLYPHS[5]
-        style = f's{_colour(i)} {"hollow thin" if i >= 12 or cross else f"f{_colour(i)} pale"}'
-        panel.body.append(f'<path d="{"".join(spots)}" class="{style}"><title>{_escaped(each["name"])}</title></path>')
+        style = f's{_colour(i)} hollow thin' if i >= 12 else f'f{_colour(i)}'
+        panel.body.append(f'<path d="{"".join(spots)}" class="{style}" opacity="0.75">'
+                          f'<title>{_escaped(each["name"])}</title></path>')
         if each['name']:
             panel.key(i, _style(i), each['name'])
-    _marks(panel, plot)
+    panel.legend += _marks(panel, plot)
     return panel.svg()
 
 
@@ -279,9 +286,9 @@ def det(plot: Plot) -> str:
     panel = Panel(plot['title'], '', (DEVIATE(low), 0.0), (DEVIATE(low), DEVIATE(high)), (plot['x'], plot['y']),
                   size=SQUARE)
     panel.axes(_deviates(panel.x), _deviates(panel.y, 17.0))
-    _through_half(panel, DEVIATE(low), 1, 'equal error rates')
+    keys = [_through_half(panel, DEVIATE(low), 1, 'equal error rates')]
     if plot['diagonal']:
-        _through_half(panel, max(DEVIATE(low), -panel.y.hi), -1, 'guessing')
+        keys.append(_through_half(panel, max(DEVIATE(low), -panel.y.hi), -1, 'guessing'))
     for i, (each, points) in enumerate(zip(plot['series'], inside, strict=True)):
         shown = [(DEVIATE(x), DEVIATE(y)) for x, y in points]
         kept = [(panel.x(x), panel.y(y)) for x, y in shown
@@ -289,18 +296,19 @@ def det(plot: Plot) -> str:
         if kept:
             panel.body.append(path(kept, f'line s{_colour(i)}', _dash(i)))
         _key(panel, each['name'] + ('' if kept else ': no errors to draw'), _stroke(i))
-    _marks(panel, {'marks': [dict(mark, at=DEVIATE(min(max(mark['at'], low), high))) for mark in plot.get('marks', ())]})
+    marks = [dict(mark, at=DEVIATE(min(max(mark['at'], low), high))) for mark in plot.get('marks', ())]
+    panel.legend += _marks(panel, {'marks': marks}, 1) + keys
     return panel.svg()
 
 
-def _through_half(panel: Panel, start: float, slope: int, words: str) -> None:
-    """A dashed line from x = `start` to the point where both rates are one half."""
+def _through_half(panel: Panel, start: float, slope: int, words: str) -> tuple[str, str]:
+    """A dashed line from x = `start` to the point where both rates are one half; gives its entry of the legend."""
     dash = '' if slope == 1 else 'style="stroke-dasharray:1 4"'
     panel.body.append(line_at(panel.x(start), panel.y(slope * start), panel.x(0), panel.y(0), 'chance', dash))
-    panel.legend.append((line_at(0, 0, 26, 0, 'chance', dash), words))
+    return line_at(0, 0, 26, 0, 'chance', dash), words
 
 
-def _deviates(axis: Axis, apart: float = 32.0) -> dict[float, str]:
+def _deviates(axis: Axis, apart: float = 45.0) -> dict[float, str]:
     """Ticks at round rates in percent, so far apart that their words do not touch."""
     ticks: dict[float, str] = {}
     for rate in RATES:
@@ -363,12 +371,12 @@ def _bar(each: Mapping[str, Any], row: int, i: int, x: Axis, y: float) -> list[s
 def matrix(plot: Plot) -> str:
     """Shares by row and column with their percent, the deeper the more; what is right has a frame."""
     rows, columns = ([_short(name) for name in plot[key]] for key in ('labels', 'columns'))
-    left = 8 + 6.5 * max(map(len, rows), default=1)
-    longest = 6.5 * max(map(len, columns), default=1)
-    cell = min(46.0, (356 - left - 0.5 * longest) / max(len(columns), 1))
+    left = 8 + LETTER * max(map(len, rows), default=1)
+    longest = LETTER * max(map(len, columns), default=1)
+    cell = min(46.0, (356 - left - 0.6 * longest) / max(len(columns), 1))
     small = cell >= SMALL_CELL
     if not small:
-        cell = BROAD_CELLS[len(columns) > 26]
+        cell = min(max((PAGE - left) / len(columns), BROAD_CELLS[0]), BROAD_CELLS[1])
     plain = small and longest <= cell - 2
     width = 360.0 if small else max(360.0, left + cell * len(columns) + 6)
     heads = wrap(plot['title'], width - 6, 14)
@@ -389,13 +397,14 @@ def matrix(plot: Plot) -> str:
 def _cell(plot: Plot, i: int, j: int, x: float, y: float, side: float) -> str:
     """One share: a square as deep as the share, its percent, and a frame where the answer is right."""
     value, right = plot['values'][i][j], plot['labels'][i] == plot['columns'][j]
-    words = '–' if value is None else '' if value == 0 else '<1' if value < 0.005 else f'{100 * value:.0f}'
+    words = '–' if value is None else '' if value == 0 else '<1' if value < 0.01 else f'{100 * value:.0f}'
     tip = f'{plot["labels"][i]}, {plot["columns"][j]}: ' + ('nothing asked' if value is None else f'{value:.1%}')
     box = f'x="{x + 1:.1f}" y="{y + 1:.1f}" width="{side - 2:.1f}" height="{side - 2:.1f}" rx="2"'
     return (f'<g><title>{_escaped(tip)}</title><rect {box} class="empty"/>'
             + (f'<rect {box} class="f1" style="opacity:calc(var(--deep)*{value:.3f})"/>' if value else '')
             + (f'<rect {box} class="own"/>' if right else '')
-            + (text_at(x + side / 2, y + side / 2 + 4, words, 'small', 'middle') if words else '') + '</g>')
+            + (text_at(x + side / 2, y + side / 2 + 4, words, 'small' if side >= SMALL_CELL else 'tiny', 'middle')
+               if words else '') + '</g>')
 
 
 def _short(name: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fpray.reports.drawing import Rate, Results
+from fpray.reports.drawing import NB, Rate, Results
 from fpray.reports.published_tangari import PUBLISHED, SOURCE, Printed
 from fpray.reports.words import SECTIONS, WORDS
 
@@ -39,27 +39,26 @@ class Laid:
         rows: ours, the published figures beside them.
         title: 'Tangari et al. 2023, Table 3', '' where none is published.
         source: the published table, None where there is none.
-        whole: every published figure stands beside one of ours already.
+        beside: some published figure stands beside one of ours.
     """
 
     stored: Table
     rows: tuple[Row, ...]
     title: str
     source: Printed | None
-    whole: bool
+    beside: bool
 
 
 def lay(table: Table) -> Laid:
     """Put the published figures beside ours: where heading, row's name and column's name are the same words."""
     source = PUBLISHED[table['published']] if table['published'] else None
-    figures = _figures(source) if source else {}
-    rows, met = [], set()
+    figures, rows = _figures(source) if source else {}, []
     for heading, row in _under_headings(table['rows']):
-        keys = [(heading, row[0], column) for column in table['columns'][1:]] if len(row) > 1 else []
-        met |= set(keys)
-        rows.append(Row(row[0], tuple(Cell(own, figures.get(key, '')) for own, key in zip(row[1:], keys, strict=True))))
+        beside = [figures.get((heading, row[0], column), '') for column in table['columns'][1:]]
+        cells = zip(row[1:], beside, strict=True) if len(row) > 1 else ()
+        rows.append(Row(row[0], tuple(Cell(own, figure) for own, figure in cells)))
     title = f'{SOURCE}, Table {table["published"].removeprefix("tangari-")}' if source else ''
-    return Laid(table, tuple(rows), title, source, bool(figures) and set(figures) <= met)
+    return Laid(table, tuple(rows), title, source, any(cell.source for row in rows for cell in row.cells))
 
 
 def _under_headings(rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, Sequence[Any]]]:
@@ -71,15 +70,17 @@ def _under_headings(rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, Sequen
 
 
 def _figures(source: Printed) -> dict[tuple[str, Any, str], str]:
-    """What is printed, with its unit, by heading, row and column; cells that are not available are left out."""
-    return {(heading, row[0], column): with_unit(value, source['unit'])
+    """What is printed, as `printed` writes it, by heading, row and column."""
+    return {(heading, row[0], column): printed(value, source['unit'])
             for heading, row in _under_headings(source['rows']) if len(row) > 1
-            for column, value in zip(source['columns'][1:], row[1:], strict=True) if isinstance(value, str)}
+            for column, value in zip(source['columns'][1:], row[1:], strict=True)}
 
 
-def with_unit(figure: str, unit: str) -> str:
-    """'91.6 %' of '91.6' where the table counts percent; words stay as they are."""
-    return f'{figure}\u00a0{unit}' if unit and re.fullmatch(r'[\d.,]+', figure) else figure
+def printed(value: str | Mapping[str, str], unit: str) -> str:
+    """'91.6 %' of '91.6' where the table counts percent, 'not available' where the text lacks it; words as they are."""
+    if not isinstance(value, str):
+        return 'not available'
+    return f'{value}{NB}{unit}' if unit and re.fullmatch(r'[\d.,]+', value) else value
 
 
 # What the page shows beside the study's own sections.

@@ -13,13 +13,13 @@ from fpray.attacks.compression import LEAST_MSE
 from fpray.data.splits import training_rows
 from fpray.defences import load_defence
 from fpray.metrics.image import bd_rate, psnr_at, psnr_of
-from fpray.metrics.membership import LABELS, arrays, auc_difference, mean_gap, over_victims
+from fpray.metrics.membership import LABELS, mean_gap, over_victims
 from fpray.metrics.rate import Rate
 from fpray.models.config import codec_parameters
 from fpray.store import CURVES, Context, parse_curves
 from fpray.studies.codec_config import PRIMARY, named
 from fpray.studies.codec_steps import first_halves, population_rows
-from fpray.studies.membership import MembershipStudy, as_json, counted
+from fpray.studies.membership import MembershipStudy, as_json, beside, difference
 from fpray.studies.tasks import read_split
 
 UNCALIBRATED = 'rate-distortion'
@@ -45,6 +45,8 @@ class CodecStudy(MembershipStudy):
                       if name.split('/')[0] == 'people'}
         self.measures = {name: pd.read_parquet(folder / 'measures.parquet').set_index('row')
                          for name, folder in self.folders('measure/').items()}
+        self.refits = {name: pd.read_parquet(folder / 'recalibrated.parquet')
+                       for name, folder in self.folders('attack/').items() if (folder / 'recalibrated.parquet').is_file()}
         self.quality = json.loads((context.inputs['rate-distortion'] / 'rate-distortion.json').read_text())
 
     def results(self) -> dict[str, Any]:
@@ -58,6 +60,11 @@ class CodecStudy(MembershipStudy):
                 'rate_distortion': {name: self.quality[name] for name in ('points', 'means', 'fit', 'classical')},
                 'codecs': list(self.codecs()), 'frontier': {'rows': list(self.frontier()), 'choice': self.choice()},
                 'fidelity': self.quality['fidelity'], 'bitstream': self.quality['bitstream']}}
+
+    def table(self, victim: str, attack: str, contrast: str, replicate: str = '') -> pd.DataFrame | None:
+        """As every study's, with the calibrated attack's scores after other draws of its calibration beside its own."""
+        found, again = super().table(victim, attack, contrast, replicate), self.refits.get(victim)
+        return found if found is None or again is None or attack != self.PRIMARY else found.join(again)
 
     def missing(self) -> list[str]:
         """As every study's; and an owner's codec must have been asked about reference people, to be calibrated as the
@@ -131,7 +138,7 @@ class CodecStudy(MembershipStudy):
             ('auc', self.PRIMARY, False), ('auc_fresh', self.PRIMARY, True), ('uncalibrated', UNCALIBRATED, False))}
         points = [self.operating_point(goal) for goal in goals]
         bpp, psnr = (float(np.mean([point[i] for point in points])) for i in (0, 1))
-        placed = [undefended(self.curve('', goal.deal), point[0]) if defence else (point[1], False)
+        placed = [undefended(self.anchor(goal.deal), point[0]) if defence else (point[1], False)
                   for goal, point in zip(goals, points, strict=True)]
         beyond = any(each for _, each in placed)
         lost = [point[1] - expected for point, (expected, _) in zip(points, placed, strict=True) if expected is not None]
@@ -169,9 +176,7 @@ class CodecStudy(MembershipStudy):
             other = self.units(named(f'{defence}-placebo', goal.lmbda, goal.deal), self.PRIMARY, 'mia')
             if own is None or other is None:
                 return None
-            both = own.merge(other[['subject', 'score']], on='subject', suffixes=('', '_placebo'), validate='one_to_one')
-            score, label, person = arrays(both, 'mia')
-            found.append(counted(auc_difference(score, both['score_placebo'].to_numpy(), label, person), both))
+            found.append(difference(beside(own, other)))
         return together(found)
 
     def operating_point(self, goal: Any) -> tuple[float, float]:
@@ -180,10 +185,15 @@ class CodecStudy(MembershipStudy):
         return float(table['bpp'].mean()), float(psnr_of(np.maximum(table['mse'], LEAST_MSE)).mean())
 
     def curve(self, defence: str, deal: int) -> list[tuple[float, float]]:
-        """(bits a pixel, PSNR) over the lambdas of one deal, growing; of the first where this one has none of its own."""
+        """(bits a pixel, PSNR) over the lambdas that one deal was trained at, growing."""
         own = ('victim', 'lambda') if not (defence or deal) else ('defence',)
         mine = [g for g in self.goals.values() if g.defence == defence and g.deal == deal and g.role in own]
         return sorted(self.operating_point(goal) for goal in mine)
+
+    def anchor(self, deal: int) -> list[tuple[float, float]]:
+        """The undefended curve of a deal; where it has the primary lambda alone, the first deal's, moved to its point."""
+        own = self.curve('', deal)
+        return own if len(own) > 1 else moved(self.curve('', 0), self.operating_point(self.goals[self.headline]), own[0])
 
     def loss_of_rate(self, defence: str, goals: list[Any]) -> float | None:
         """BD-rate against the undefended codec of the same deal, percent, mean over deals; None without four lambdas."""
@@ -226,6 +236,12 @@ def undefended(curve: list[tuple[float, float]], bpp: float) -> tuple[float | No
     if run <= 0 or rise <= 0:
         return None, False
     return float(psnrs[b] + rise / run * np.log(bpp / rates[b])), True
+
+
+def moved(curve: list[tuple[float, float]], start: tuple[float, float],
+          end: tuple[float, float]) -> list[tuple[float, float]]:
+    """A curve of (rate, PSNR) carried from one of its points to another: rates by their ratio, PSNR by its difference."""
+    return [(rate * end[0] / start[0], psnr + end[1] - start[1]) for rate, psnr in curve]
 
 
 def together(rates: list[Rate]) -> Rate:

@@ -17,7 +17,16 @@ import pandas as pd
 
 from fpray.attacks import load_attack
 from fpray.attacks.codec_box import Compressed, FolderCodec
-from fpray.attacks.compression import LEAST_MSE, band_errors, jpeg_bpp, plain_features, png_bpp, rate_and_distortion
+from fpray.attacks.compression import (
+    LEAST_MSE,
+    band_errors,
+    calibrated_score,
+    jpeg_bpp,
+    plain_features,
+    png_bpp,
+    rate_and_distortion,
+    recalibrated_scores,
+)
 from fpray.data.classical import CLASSICAL, curve_settings, encode
 from fpray.data.images import contact_sheet, save_png
 from fpray.data.imageset import ImageSet
@@ -29,10 +38,10 @@ from fpray.distributed.score import Scorer, file_of, score
 from fpray.distributed.train import fit
 from fpray.errors import UserError
 from fpray.metrics.image import ms_ssim, mse, psnr_of, ssim
-from fpray.metrics.membership import arrays, auc_clustered, by_unit
+from fpray.metrics.membership import RECALIBRATED, arrays, auc_clustered, by_unit
 from fpray.store import Context, Place, locate
 from fpray.studies import steps
-from fpray.studies.codec_config import DefencesConfig
+from fpray.studies.codec_config import PRIMARY, DefencesConfig
 from fpray.studies.codec_tasks import CodecTask, half_of, half_rows
 from fpray.studies.membership import rate_dict
 from fpray.studies.tasks import read_split
@@ -322,12 +331,25 @@ class _Answers:
                 'population_shadow_losses': self.shadow_losses(self.population), 'population_out': self.population_out()}
 
 
+    def recalibrated(self, known: Mapping[str, np.ndarray | None]) -> pd.DataFrame | None:
+        """(N, R) scores of the calibrated attack, the same draws for every codec; None where nothing calibrates it."""
+        needs = {name: known[name] for name in inspect.signature(calibrated_score).parameters}
+        if any(one is None for one in needs.values()):
+            return None
+        scores = recalibrated_scores(self.people, self.split.seed, **needs)  # type: ignore[arg-type]
+        return pd.DataFrame(scores.T, columns=[f'{RECALIBRATED}{i}' for i in range(len(scores))])
+
+
 def attack(context: Context) -> None:
-    """scores.parquet: the scores of every attack that has what it needs, on one codec's queries."""
+    """scores.parquet: the scores of every attack that has what it needs, on one codec's queries.
+
+    recalibrated.parquet, where there is a population: the primary attack's after bootstraps of it, by row of that table.
+    """
     goal, split = context.config['goal'], read_split(context.inputs['people'])
     table = steps.queries(split, ImageSet.load(context.inputs['pictures']).records, goal.positives, goal.negatives,
                           goal.asked, context.config['pictures'])
-    known = _Answers(context, table).named()
+    answers = _Answers(context, table)
+    known = answers.named()
     found = []
     for name in context.config['attacks']:
         probe = load_attack(name)
@@ -335,7 +357,10 @@ def attack(context: Context) -> None:
             asks = inspect.signature(probe.score).parameters
             scores = probe.score(**{name: known[name] for name in asks if known.get(name) is not None})
             found.append(table.assign(score=scores, attack=name, victim=goal.name, replicate=''))
-    pd.concat(found, ignore_index=True).to_parquet(context.out / 'scores.parquet', index=False)
+    scored = pd.concat(found, ignore_index=True)
+    scored.to_parquet(context.out / 'scores.parquet', index=False)
+    if (again := answers.recalibrated(known)) is not None:
+        again.set_axis(scored.index[scored['attack'] == PRIMARY]).to_parquet(context.out / 'recalibrated.parquet')
 
 
 # Rate and distortion

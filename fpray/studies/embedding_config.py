@@ -1,4 +1,4 @@
-"""What the studies of embeddings share of their configurations: the candidate networks, and the owner's adaptation. No torch."""
+"""What the studies of embeddings share: the candidate networks, and the owner's adaptation. No torch."""
 
 from __future__ import annotations
 

@@ -22,12 +22,14 @@ from fpray.distributed import gauges
 from fpray.metrics import epsilon, people, pictures
 from fpray.metrics.membership import (
     LABELS,
+    RECALIBRATED,
     TopK,
     arrays,
     auc_clustered,
     auc_difference,
     balanced_accuracy,
     by_unit,
+    refits,
     roc,
     top_k,
     tpr_at_fpr,
@@ -113,7 +115,7 @@ class MembershipStudy:
 
     def auc(self, table: pd.DataFrame, contrast: str, seed: int | None = None) -> Rate:
         """Its AUC over people."""
-        return counted(auc_clustered(*arrays(table, contrast), seed=seed), table)
+        return counted(auc_clustered(*arrays(table, contrast), seed=seed, recalibrated=refits(table)), table)
 
     # The primary endpoint and its controls
 
@@ -132,15 +134,14 @@ class MembershipStudy:
         own, other = self.primary_table(), self.primary_table('placebo')
         if own is None or other is None:
             return None
-        return own.merge(other[['subject', 'score']], on='subject', suffixes=('', '_placebo'), validate='one_to_one')
+        return beside(own, other)
 
     def minus_placebo(self) -> Rate:
         """Attack minus placebo, paired by person."""
         both = self._beside_placebo()
         if both is None:
             return Rate(None, (None, None), 0.0, 0, 0, note=f'not available: {NO_CONTROL}')
-        score, label, person = arrays(both, 'mia')
-        return counted(auc_difference(score, both['score_placebo'].to_numpy(), label, person), both)
+        return difference(both)
 
     def controls(self) -> tuple[dict[str, Any], list[str]]:
         """The controls beside the primary endpoint, and a warning for each that should not have seen anything."""
@@ -155,15 +156,16 @@ class MembershipStudy:
             'pictures_alone': {'auc': alone, 'features': looks},
             'permuted_null': {'auc': counted(people.permuted_null(*arrays(table, 'mia'), seed=self.seed), table)},
             'smallest_detectable': {'auc': counted(people.smallest_detectable(
-                *arrays(table, 'mia'), seed=self.seed, placebo=None if both is None else both['score_placebo']), table),
+                *arrays(table, 'mia'), seed=self.seed, placebo=None if both is None else both['score_placebo'],
+                recalibrated=(refits(table), None if both is None else refits(both, '_placebo'))), table),
                 'power': 0.8, 'level': 0.05},
         }
         p_values = {'pictures_alone': float(alone.p or 1.0)}
         if both is not None:
             score, label_, person = arrays(both.assign(score=both['score_placebo']), 'mia')
             p_values['placebo'] = people.permutation_p(score, label_, person, self.seed, two_sided=True)
-            found['placebo'] = {'victim': 'placebo', 'auc': replace(
-                counted(auc_clustered(score, label_, person), both), p=p_values['placebo'])}
+            found['placebo'] = {'victim': 'placebo', 'auc': replace(counted(auc_clustered(
+                score, label_, person, recalibrated=refits(both, '_placebo')), both), p=p_values['placebo'])}
         if (rehearsal := self.primary_table('rehearsal')) is not None:
             found['rehearsal'] = {'victim': 'rehearsal', 'auc': self.auc(rehearsal, 'mia', self.seed)}
         warnings = list(pictures.warnings({'classifier': alone, **looks}))
@@ -409,6 +411,19 @@ class MembershipStudy:
                 'n': int(table['pictures'].sum()),
                 'chance': float(np.log(share / (1 - share))), 'delta': None,
                 'ceiling': epsilon.epsilon_ceiling(rate.n_people), 'n_people': rate.n_people, 'note': rate.note}
+
+
+def beside(own: pd.DataFrame, placebo: pd.DataFrame) -> pd.DataFrame:
+    """One row a person: a table of scores with the placebo's of the same people, recalibrated ones too, as `*_placebo`."""
+    other = placebo.filter(regex=rf'^(subject|score|{RECALIBRATED}\d+)$')
+    return own.merge(other, on='subject', suffixes=('', '_placebo'), validate='one_to_one')
+
+
+def difference(both: pd.DataFrame) -> Rate:
+    """Attack minus placebo, paired by person, of such a table."""
+    score, label, person = arrays(both, 'mia')
+    return counted(auc_difference(score, both['score_placebo'].to_numpy(), label, person,
+                                  recalibrated=(refits(both), refits(both, '_placebo'))), both)
 
 
 def counted(rate: Rate, table: pd.DataFrame) -> Rate:

@@ -1,4 +1,4 @@
-"""Stages that the studies of embeddings share: extractors are trained, adapted rung by rung, and asked for the vectors of a set."""
+"""Stages that the studies of embeddings share: extractors are trained, adapted rung by rung, and asked for vectors."""
 
 from __future__ import annotations
 
@@ -92,13 +92,15 @@ class RecognitionWatch:
         due = [name for name, share in self.rungs
                if name not in self.kept and progress.images_seen >= math.ceil(share * progress.total)]
         for name in due if progress.snapshot else []:
-            self.kept[name] = {key: value.detach().cpu().clone() for key, value in self.learner.extractor.state_dict().items()}
+            state = self.learner.extractor.state_dict()
+            self.kept[name] = {key: value.detach().cpu().clone() for key, value in state.items()}
             self.ladder.append({'name': name, 'images_seen': progress.images_seen, 'accuracy': self.accuracy()})
         return {'accuracy': self.ladder[-1]['accuracy']} if due and progress.snapshot else {}
 
     def accuracy(self) -> float:
         """Share of the held-out pictures whose identity the head names."""
-        return float(identification(self.learner.extractor, self.learner.head, np.asarray(self.pixels[self.held]), self.labels,
+        pixels = np.asarray(self.pixels[self.held])
+        return float(identification(self.learner.extractor, self.learner.head, pixels, self.labels,
                                     threads=self.threads).mean())
 
     def state_dict(self) -> dict[str, Any]:

@@ -213,7 +213,9 @@ def _metrics(results: Mapping[str, Any]) -> dict[str, float]:
     """The few numbers that MLflow's table of runs compares."""
     primary, controls = results['primary'], results['controls']
     rates = {'auc': primary['auc'], 'auc_minus_placebo': primary['minus_placebo'],
-             **{name: control.get('auc') for name, control in controls.items()}}
+             **{name: control.get('auc') for name, control in controls.items()},
+             **{name: primary[name] for name in ('accuracy', 'tpr_at_fpr_1pct') if name in primary},
+             **{f'acceptance_{name}': rate for name, rate in primary.get('acceptance', {}).items()}}
     found: dict[str, float] = {}
     for name, rate in rates.items():
         if rate and rate['estimate'] is not None:

@@ -55,7 +55,7 @@ def table(id: str, caption: str, columns: Sequence[str], rows: Iterable[Sequence
           differs: str = '', published: str | None = None, unit: str = '') -> Body:
     """A table; the first cell of a row names it, and a row of one cell is a heading over the rows below it.
 
-    Where a row's name and a column's are those of the published table, the published number stands beside ours.
+    Where heading, row's name and column's name are those of the published table, the published number stands beside ours.
 
     Args:
         id: slug, of its own within the page.
@@ -172,12 +172,13 @@ def histogram(id: str, title: str, text: str, x: str, y: str, drawn: Sequence[Bo
 
 
 def det(id: str, title: str, text: str, drawn: Sequence[Body], *, x: str = 'false match rate',
-        y: str = 'false non-match rate', marks: Iterable[Body] = ()) -> Body:
+        y: str = 'false non-match rate', diagonal: bool = False, marks: Iterable[Body] = ()) -> Body:
     """Detection error trade-off: shares of false matches (x) and of false non-matches (y), on normal deviates.
 
-    The axes are those of ISO/IEC 19795-1; shares of 0 and 1 have no place on them and are left out.
+    The axes are those of ISO/IEC 19795-1; shares of 0 and 1 have no place on them and are left out. `diagonal` draws the
+    line of guessing, on which both rates sum to 1. Curves come thinned (`metrics.verification.Curve.thinned`).
     """
-    return _plot('det', id, title, text, x, y, drawn, False, marks)
+    return _plot('det', id, title, text, x, y, drawn, diagonal, marks)
 
 
 def matrix(id: str, title: str, text: str, values: Any, labels: Sequence[str], columns: Sequence[str] | None = None, *,

@@ -17,6 +17,7 @@ from fpray.models.config import (
     DiscriminatorConfig,
     ExtractorConfig,
     GeneratorConfig,
+    ReconstructorConfig,
     ScorerConfig,
 )
 
@@ -307,6 +308,68 @@ class AttributeTraining:
         for name in ('images', 'threads'):
             _whole(f'attributes.{name}', getattr(self, name), 1)
         _above_zero('attributes.lr', self.lr)
+
+
+# Reconstruction (Tangari et al. 2023) -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ReconstructionConfig:
+    """The reconstructor and how it is trained: pixels, then pixels and what the inferred network sees in them (eq. 3).
+
+    Raises:
+        UserError: a value out of its range, or no loss at all.
+    """
+
+    reconstructor: ReconstructorConfig = field(default_factory=ReconstructorConfig)
+    """The network."""
+    optimiser: Literal['adam', 'adagrad'] = 'adam'
+    """adagrad: the source's."""
+    lr: float = 2e-3
+    """Learning rate at the start; Adam's falls on a cosine to 0 over the loop, Adagrad's lowers itself."""
+    pixel: Literal['l1', 'l2'] = 'l1'
+    """Error of the pixels, which lie in [-1, 1]: mean absolute, or mean squared (the source's)."""
+    pixel_weight: float = 1.0
+    """Weight of the error of the pixels."""
+    gradient_weight: float = 1.0
+    """Weight of the mean absolute error of the differences between neighbouring pixels (the source has none); 0: off."""
+    layers: tuple[str, ...] = ()
+    """Names of `Extractor.layers` whose maps are compared (the source: 5 to 10); (): none."""
+    perceptual_weight: float = 1.0
+    """Weight of the compared layers, all together."""
+    embedding_weight: float = 1.0
+    """Weight of 1 - cosine of the vectors of original and reconstruction; 0: off."""
+    normalise: bool = True
+    """Whether each layer's error is divided by its running mean, so that all weigh alike (eq. 3)."""
+    warmup: float = 0.12
+    """Share of the images that are learnt by pixels and gradients alone."""
+    noise: float = 0.0
+    """Normal noise added to the standardised vectors while training, standard deviations: the target may be adapted."""
+    shift: float = 0.0
+    """Augmentation, where the network is at hand: largest shift, share of the side, either way along each axis."""
+    rotation: float = 0.0
+    """Augmentation: largest rotation, degrees, either way."""
+    contrast: float = 0.0
+    """Augmentation: largest change of contrast, share, and half of it of brightness."""
+
+    @property
+    def augments(self) -> bool:
+        """Whether pictures are altered while training, so that their vectors must be made anew."""
+        return any((self.shift, self.rotation, self.contrast))
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'layers', tuple(self.layers))
+        _one_of('reconstruction.optimiser', self.optimiser, ('adam', 'adagrad'))
+        _one_of('reconstruction.pixel', self.pixel, ('l1', 'l2'))
+        _above_zero('reconstruction.lr', self.lr)
+        weights = ('pixel_weight', 'gradient_weight', 'perceptual_weight', 'embedding_weight')
+        for name in (*weights, 'noise', 'shift', 'rotation', 'contrast'):
+            _not_negative(f'reconstruction.{name}', getattr(self, name))
+        _share('reconstruction.warmup', self.warmup)
+        if self.pixel_weight + self.gradient_weight == 0 and (self.warmup or not self.embedding_weight):
+            raise UserError('reconstruction: no weight for pixels or gradients', 'give one of them a weight above 0')
+        if len(set(self.layers)) < len(self.layers):
+            raise UserError(f'reconstruction.layers {", ".join(self.layers)}', 'name each layer once')
 
 
 # Recognition (Tangari et al. 2023, sections 5.2 and 5.3) ------------------------------------------------------

@@ -10,11 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from fpray.data.synthetic import generate
 from fpray.errors import UserError
+from fpray.metrics.membership import arrays, auc_clustered, by_unit
 from fpray.reports.results import load
 from fpray.store import Store
 from fpray.studies.codec_config import CodecAuditConfig, smoke
@@ -66,6 +68,17 @@ def test_an_audit_ends_with_verdict_report_and_results(finished):
     assert codec['bitstream']['largest_excess_bytes'] < 200 and codec['fidelity'] is not None
     page = outcome.report.read_text()
     assert 'synthetic stand-in' in page and '://' not in page and 'this generator' not in page
+
+
+def test_the_primary_interval_holds_the_error_of_its_calibration(finished):
+    config, store, outcome = finished
+    laid, _ = prepare(CODEC, config, Settings(store=str(store)))
+    attacked = next(stage for stage in laid.stages if stage.name == f'attack/{laid.numbers.config["headline"]}')
+    table = pd.read_parquet(Store(str(store)).folder(attacked) / 'scores.parquet').sort_values('image_id')
+    own = by_unit(table[(table['attack'] == 'calibrated') & (table['contrast'] == 'mia')], 'subject', 'mean')
+    bare, shown = auc_clustered(*arrays(own, 'mia')), json.loads(outcome.results.read_text())['primary']['auc']
+    assert shown['estimate'] == pytest.approx(bare.estimate)
+    assert shown['interval'][0] < bare.lower and bare.upper < shown['interval'][1]
 
 
 def test_what_the_store_holds_is_not_run_again(finished):

@@ -1,6 +1,7 @@
 """AUC over people: closed forms, two second implementations of the clustered variance, planted effects."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -152,6 +153,42 @@ def test_difference_at_the_edge_keeps_the_edges_own_doubt():
     assert both.interval == pytest.approx((-(1 - edge.lower), 1 - edge.lower))
 
 
+def test_the_calibrations_variance_is_added_in_closed_form():
+    """As in DeLong's example above: variance 2/81, 4 degrees of freedom; two draws with areas 8/9 and 0.5, one degree."""
+    score, label, person = np.array([6.0, 5.0, 2.0, 3.0, 1.0, 0.0]), np.array([1, 1, 1, 0, 0, 0]), np.arange(6)
+    v, extra = 2 / 81, (8 / 9 - 1 / 2) ** 2 / 2
+    df = (v + extra) ** 2 / (v**2 / 4 + extra**2)
+    half = stats.t.ppf(0.975, df) * (v + extra) ** 0.5 / (8 / 9 * 1 / 9)
+    rate = auc_clustered(score, label, person, recalibrated=[score, np.zeros(6)])
+    assert rate.estimate == pytest.approx(8 / 9)
+    assert rate.interval == pytest.approx((expit(logit(8 / 9) - half), expit(logit(8 / 9) + half)))
+    for both in (False, True):
+        sides = audit(7, 20, 0.5, both)
+        again = np.tile(sides[0] * 3 - 1, (5, 1))  # draws that change no order: the interval of the calibration as it is
+        assert auc_clustered(*sides, recalibrated=again).interval == pytest.approx(auc_clustered(*sides).interval)
+
+
+def test_what_a_calibration_does_to_attack_and_placebo_alike_cancels():
+    score, label, person = audit(8, 20, 0.5)
+    rng = np.random.default_rng(0)
+    placebo, moved = rng.normal(size=len(score)), rng.normal(size=(6, len(score)))
+    plain = auc_difference(score, placebo, label, person)
+    alike = auc_difference(score, placebo, label, person, recalibrated=(moved, moved))
+    assert alike.interval == pytest.approx(plain.interval)
+    one = auc_difference(score, placebo, label, person, recalibrated=(moved, None))
+    apart = auc_difference(score, placebo, label, person, recalibrated=(moved, -moved))  # areas a and 1 - a: twice as far
+    assert apart.upper - apart.lower > one.upper - one.lower > plain.upper - plain.lower
+    edge = auc_difference(label, placebo, label, person, recalibrated=(None, moved))
+    joined, own = auc_clustered(placebo, label, person, recalibrated=moved), auc_clustered(label, label, person)
+    assert edge.lower == pytest.approx(edge.estimate - np.hypot(1 - own.lower, joined.upper - joined.estimate))
+
+
+@pytest.mark.parametrize('bad', [np.zeros(4), np.zeros((1, 4)), np.zeros((3, 5)), np.full((2, 4), np.nan)])
+def test_bad_recalibrated_scores_are_refused(bad):
+    with pytest.raises(ValueError, match='recalibrated scores'):
+        auc_clustered(np.arange(4), [1, 0, 1, 0], np.arange(4), recalibrated=bad)
+
+
 def test_roc_is_scikit_learns():
     score, label, _ = audit(6, 20)
     score = score.round(1)
@@ -167,6 +204,8 @@ def test_words_about_a_recipe_need_three_victims():
     mean = over_victims(rates)
     half = stats.t.ppf(0.975, 2) * 0.1 / 3**0.5
     assert mean.interval == pytest.approx((0.7 - half, 0.7 + half)) and (mean.n, mean.n_people) == (300, 30)
+    high = over_victims([replace(rate, estimate=rate.estimate + 0.2, interval=(None, None)) for rate in rates])
+    assert high.interval[1] == 1 and over_victims([Rate(a, (None, None), 0, 9, 3) for a in (0.9, -0.9, 0.9)]).lower == -1
     two = over_victims(rates[:2])
     assert two.interval == (None, None) and two.note.startswith('this run')
 

@@ -111,6 +111,20 @@ def test_smallest_detectable_is_its_closed_form_for_one_picture_a_person():
     assert rate.interval == (None, None) and 'for this attack' in rate.note
 
 
+def test_smallest_detectable_holds_the_calibrations_variance():
+    """Scores and their mirror as the two draws: areas a and 1 - a, whose variance is twice the permutations' on average."""
+    label, score = np.arange(60) < 30, noise(0, 60)
+    rate = people.smallest_detectable(score, label, np.arange(60), 0, recalibrated=([score, -score], None))
+    spread = (61 / (12 * 30 * 30)) ** 0.5
+    closed = 0.5 + (stats.t.ppf(0.975, 58) * 3**0.5 + stats.t.ppf(0.8, 58)) * spread
+    assert rate.estimate == pytest.approx(closed, abs=0.015)
+    other = noise(1, 60)
+    fixed, alike, apart = (
+        people.smallest_detectable(score, label, np.arange(60), 0, placebo=other, recalibrated=each).estimate
+        for each in ((None, None), ([score, other], [score, other]), ([score, other], [other, score])))
+    assert fixed < alike < apart  # alike: the attack's own interval alone is wider
+
+
 def test_smallest_detectable_grows_with_the_placebo_and_vanishes_for_too_few():
     label = np.arange(40) < 20
     alone = people.smallest_detectable(noise(0, 40), label, np.arange(40), 0).estimate

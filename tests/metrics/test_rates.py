@@ -18,6 +18,7 @@ from fpray.metrics.membership import (
     bootstrap,
     by_unit,
     rank_average,
+    refits,
     smallest_resolvable_fpr,
     top_k,
     tpr_at_fpr,
@@ -188,5 +189,8 @@ def test_by_unit_joins_fingers_and_people_but_never_sides():
     assert by_unit(mixed, 'subject', 'mean')[['subject', 'is_member', 'score']].values.tolist() == [
         ['p', False, 3.0], ['p', True, 3.0], ['q', False, 3.0], ['q', True, 0.0],
     ]  # fmt: skip
+    assert refits(people) is None
+    again = by_unit(frame.assign(recalibrated_0=frame['score'], recalibrated_1=-frame['score']), 'subject', 'max')
+    assert refits(again).tolist() == [[5.0, 5.0], [-1.0, 0.0]] and refits(again, '_placebo') is None
     with pytest.raises(ValueError, match="unit is 'identity'"):
         by_unit(frame, 'finger', 'mean')

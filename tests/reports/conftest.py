@@ -5,7 +5,10 @@ import math
 import numpy as np
 import pytest
 
+from fpray.metrics.rate import Rate
+from fpray.reports.published_tangari import PUBLISHED
 from fpray.reports.results import plain
+from fpray.studies import sections
 
 SIZES = {10: 60, 20: 120, 40: 240}
 ATTACKS = {'shadow': 0.72, 'white_box': 0.97, 'nearest': 0.53, 'nearest_calibrated': 0.56}
@@ -346,3 +349,166 @@ def _other_family(results):
 def two_families():
     """Gives a codec study a second family."""
     return _other_family
+
+
+# Studies whose tables and plots come as sections.
+
+WEIGHTS = 'synthetic fingers of 64 px for PolyU; networks of this run for ImageNet\'s; 60 people for 336'
+LADDER = ['No-Adapt', 'FT-1', 'FT-2', 'FT-3', 'FT-4', 'FT-5']
+FAMILIES = ['small-plain', 'small-residual', 'small-dense', 'small-separable']
+
+
+def _share(value, half=0.05, chance=0.25, n=240, n_people=60, note=''):
+    """A Rate within 0 and 1."""
+    if value is None:
+        return Rate(None, (None, None), chance, n, n_people, None, note)
+    return Rate(value, (max(value - half, 0.0), min(value + half, 1.0)), chance, n, n_people, None, note)
+
+
+def _confusion(rng, k, right, columns=None):
+    counts = rng.multinomial(60, np.full(columns or k, (1 - right) / ((columns or k) - 1)), size=k)
+    counts[np.arange(k), np.arange(k)] += round(60 * right / (1 - right)) if right < 1 else 60
+    return sections.row_shares(counts)
+
+
+def _inference_sections(rng):
+    falling = np.array([0.93, 0.92, 0.91, 0.85, 0.8, 0.62])
+    table_3 = []
+    for length in (128, 512):
+        table_3.append([f'Fingerprints, length {length}'])
+        for name, loss in (('Same-Ident.', 0.0), ('Same-PreProc.', 0.02), ('Diff-PreProc.', 0.14)):
+            table_3.append([name, *(_share(v - loss) for v in falling)])
+    ladder = [sections.rates(name, LADDER, [_share(v - 0.02 - 0.06 * i) for v in falling])
+              for i, name in enumerate(('auxiliary, five layers', 'linear', 'nearest neighbour'))]
+    pool = [f'timm/{family}-{i}' for i in range(8) for family in ('resnet', 'efficientnet', 'mobilenetv3_small_minimal')]
+    wrong = _confusion(rng, 24, 0.9, 25)
+    wrong[3] = np.nan
+    clouds = [sections.series(pool[i], *rng.normal(5 * np.array([[np.cos(i)], [np.sin(i * 1.7)]]), 0.7, (2, 30)))
+              for i in range(14)]
+    fpr = np.linspace(0, 1, 60)
+    columns = PUBLISHED['tangari-1']['columns']
+    zoo = [[name, *(_share(v, 0.06, 0.33, 120, 120) for v in rng.uniform(0.4, 0.9, len(columns) - 1))]
+           for name in ('Emb. 300', 'Emb. 500', 'Emb. 1000', 'Kennen')]
+    lacking = sections.not_available('timm is not installed')
+    return [
+        sections.section(
+            'table-3', 'Which network made this vector?', 'One embedding, one answer; the networks were trained further.',
+            [sections.table('table-3', 'Accuracy by length, attacker\'s data and adaptation', ['Attacker\'s data', *LADDER],
+                            table_3, note='Guessing has 25 %.', differs=WEIGHTS, published='tangari-3')],
+            [sections.lines('ladder', 'Accuracy along the ladder, Same-PreProc., length 128', 'What depth buys is the gap.',
+                            'adaptation of the target', 'accuracy', ladder, marks=[sections.mark(0.25, 'guessing, 25 %')]),
+             sections.matrix('confusion', 'Who is taken for whom', '', _confusion(rng, 4, 0.8, 5), FAMILIES,
+                             [*FAMILIES, 'none of these']),
+             sections.lines('seen', 'Accuracy against vectors seen', '', 'vectors of one network', 'accuracy', [
+                 sections.rates('', [1, 5, 10, 50], [_share(v) for v in (0.8, 0.9, 0.94, 1.0)])], log=True),
+             sections.lines('unknown', '"None of these": ROC', 'Networks outside the pool against candidates.',
+                            'candidates called unknown', 'unknown networks called so',
+                            [sections.series('length 128', fpr, fpr ** 0.3),
+                             sections.series('length 512', fpr, fpr ** 0.2, np.clip(fpr ** 0.2 - 0.1, 0, 1),
+                                             np.clip(fpr ** 0.2 + 0.05, 0, 1))], diagonal=True)]),
+        sections.section(
+            'pool', 'A pool of many networks', '',
+            [sections.table('table-4', 'Accuracy by length', ['Length', 'Classes', 'Accuracy', 'Chance'],
+                            [['2048', 39, lacking, 0.026], ['1024', 24, _share(0.9, chance=1 / 24), 0.0417],
+                             ['512', 31, _share(None, note='one image a network'), None],
+                             ['128', 11, _share(0.95, chance=1 / 11), 0.09]],
+                            differs='random weights, 200 pictures', published='tangari-4')],
+            [sections.matrix('confusion-24', 'Length 1024: 24 candidates', 'One row asked nothing.', wrong, pool,
+                             [*pool, 'none of these']),
+             sections.scatter('tsne', 'Embeddings of 14 networks, t-SNE (Fig. 1)', 'Axes have no unit.', '', '', clouds)]),
+        sections.section(
+            'zoo', 'What kind of network was it?', 'Small networks trained on digits.',
+            [sections.table('table-1', 'Accuracy by attribute', columns, zoo, unit='networks',
+                            differs='scikit-learn\'s digits for MNIST, 120 networks for 5,000', published='tangari-1')],
+            [sections.bars('families', 'Misclassified within a family', '', 'family', 'share misclassified', [
+                sections.rates('same seed', ['ResNet', 'EfficientNet'], [_share(0.03, 0.02), _share(0.06, 0.03)]),
+                sections.rates('other seed', ['ResNet', 'EfficientNet'],
+                               [_share(0.4), Rate(None, (None, None), 0.5, 0, 0)])],
+                           marks=[sections.mark(0.5, 'guessing between twins')])], fold=True)]
+
+
+def _inversion_sections(rng):
+    curve = np.linspace(0, 1, 120)[1:-1]
+    edges = np.linspace(0, 2, 41)
+    accepted = [[name, _share(v, chance=1 / 60), _share(min(1, v + 0.3), chance=0.01), _share(v / 2, chance=0.01)]
+                for name, v in zip(LADDER, (0.6, 0.55, 0.5, 0.4, 0.3, 0.1), strict=True)]
+    errors = [[name, _share(0.2 + 0.02 * i, 0.01, None), Rate(9.8 + i, (9.1 + i, 10.4 + i), None, 240, 60)]
+              for i, name in enumerate(LADDER)]
+    columns = PUBLISHED['tangari-5']['columns']
+    names = ['Target model', 'Identification', 'Same image', 'Same subject']
+    return [
+        sections.section('chain', 'One chain', 'The network is inferred, then inverted, then the picture is tried.',
+                         [sections.table('chain', 'End to end and with the network given', ['', 'End to end', 'Given'],
+                                         [['Network named rightly', _share(0.86), 'given'],
+                                          ['Accepted, another impression', _share(0.4, chance=0.0083), _share(0.44)]])]),
+        sections.section(
+            'errors', 'How close?', 'Medians over people.',
+            [sections.table('table-5', 'Reconstruction errors by adaptation', [columns[0], *columns[3:]], errors,
+                            differs=WEIGHTS, published='tangari-5')],
+            [sections.steps('cdf', 'DSSIM by adaptation (Fig. 4)', 'Further left is closer.', 'DSSIM', 'share of pictures',
+                            [sections.distribution(name, rng.beta(4 + i, 14, 300) / 2) for i, name in enumerate(LADDER)])]),
+        sections.section(
+            'impersonation', 'Does it get in?', 'Identification among the people, verification at FMR 1 %.',
+            [sections.table('table-9', 'Impersonation along the ladder', ['Adaptation', *names[1:]],
+                            [['Fingerprints, Same-PreProc.'], *accepted], differs=WEIGHTS, published='tangari-9'),
+             sections.table('table-12', 'Targets outside the collection', names,
+                            [['Same-PreProc.'], ['small-dense', *accepted[5][1:]],
+                             ['dlib', *[sections.not_available('dlib reads faces only')] * 3]],
+                            differs='no face networks', published='tangari-12'),
+             sections.table('table-11', 'With N embeddings', ['Embeddings', *names[1::2]], [
+                 row for data in ('Same-Ident.', 'Same-PreProc.', 'Diff-PreProc.') for row in (
+                     [data], *([str(n), _share(0.3), _share(0.4)] for n in (1, 5, 10)))],
+                            differs=WEIGHTS, published='tangari-11')],
+            [sections.histogram('distances', 'Distances in the judge (Fig. 7)', '', 'Euclidean distance', 'share of pairs', [
+                sections.counts(name, rng.normal(mean, 0.22, 400), edges)
+                for name, mean in (('genuine', 0.7), ('reconstruction, own', 0.95), ('strangers', 1.3))],
+                                marks=[sections.mark(0.8, 'threshold at FMR 1 %', 'x')]),
+             sections.det('det', 'Detection error trade-off', 'Lower left is better.', [
+                 sections.series('genuine', curve, np.clip((1 - curve ** 0.12), 0, 1)),
+                 sections.series('reconstructions', curve, 1 - curve ** 0.5)], diagonal=True,
+                          marks=[sections.mark(0.01, 'FMR 1 %', 'x')]),
+             sections.lines('cmc', 'Rank-n identification', '', 'rank', 'identified at rank n or better', [
+                 sections.series('reconstructions', np.arange(1, 61), 1 - 0.6 * np.exp(-np.arange(60) / 9)),
+                 sections.series('genuine', np.arange(1, 61), 1 - 0.2 * np.exp(-np.arange(60) / 3))])]),
+        sections.section('rebuilt', 'The pictures', 'Shown only where nobody is real, or where the owner asks.',
+                         pictures='rec/')]
+
+
+def _sectioned_controls(available):
+    auc = {'placebo': 0.52, 'pictures_alone': 0.51, 'permuted_null': 0.5, 'rehearsal': 0.88, 'smallest_detectable': 0.58}
+    found = {name: sections.control(_share(value, 0.05, 0.5), 'as it came out here', 1.0 if value < 0.6 else 0.002)
+             for name, value in auc.items()}
+    if not available:
+        found['placebo'] = sections.not_available('the templates\' network cannot be asked')
+    return sections.controls(**found)
+
+
+def build_sectioned(study, seed=0, available=True, synthetic=True, subject_known=True):
+    """Results of a made-up study of embeddings; `available=False` leaves the placebo out."""
+    rng = np.random.default_rng(seed)
+    kept = {key for key in COMMON if key not in ('primary', 'controls', 'epsilon')}
+    results = {key: value for key, value in build(seed, available, synthetic, subject_known).items() if key in kept}
+    results['data']['groups'] = {name: {'people': 40, 'identities': 80, 'images': 640}
+                                 for name in ('public', 'adapt', 'attacker', 'judge', 'threshold', 'victims')}
+    own = {'accuracy': _share(0.85)} if study == 'inference' else {'acceptance': sections.acceptance(
+        _share(0.44, 0.09, None), _share(0.012, 0.006, 0.01), _share(0.43, 0.09, 0.0), _share(0.59, 0.08, None))}
+    endpoint = {'inference': 'The network of one embedding, length 128, Same-PreProc., after FT-3',
+                'inversion': 'A reconstruction against another impression in the judge, end to end'}[study]
+    return results | {
+        'title': 'Which network made this vector?' if study == 'inference' else 'Does the picture get in?', 'study': study,
+        'config': {'seed': seed}, 'verdict': 'Found: as the summary says (AUC 0.86-0.94, 60 people)' if available else
+        'Cannot say, because these controls are not available: placebo (AUC 0.86-0.94, 60 people).',
+        'summary': ['From one stolen template an outsider gets in 44 % of the time (another picture of the same person, '
+                    'unseen matcher); strangers 1 %, the person 59 %.'],
+        'threat_models': [{'name': study, 'infers': 'what made an embedding', 'sees': 'one embedding', 'holds': 'networks',
+                           'source': 'Tangari et al. 2023'}],
+        'primary': sections.primary(endpoint, 'auxiliary classifier', _share(0.9, 0.04, 0.5), _share(0.6, 0.1, 0.01),
+                                    _share(0.38, 0.06, 0.0), **own),
+        'controls': _sectioned_controls(available),
+        'sections': _inference_sections(rng) if study == 'inference' else _inversion_sections(rng)}
+
+
+@pytest.fixture
+def make_sectioned():
+    """The builder of a study of embeddings: 'inference' or 'inversion' first."""
+    return build_sectioned

@@ -315,3 +315,138 @@ def test_two_families_are_kept_apart_in_tables(make_codec_results, two_families)
     words = _words(html.render(results.plain(two_families(make_codec_results()))))
     for heading in ('Means over pictures at each λ', 'Mean loss, rate and distortion of both sides'):
         assert 'λ 0.01, scale' in words[words.index(heading):][:6000]
+
+
+# Studies whose tables and plots come as sections.
+
+OWN = {'inference': ['part-table-3', 'part-pool', 'part-zoo'],
+       'inversion': ['part-chain', 'part-errors', 'part-impersonation', 'part-rebuilt']}
+AROUND = ['meaning', 'endpoint', 'threat', 'controls', 'pictures', 'not-found', 'rerun', 'glossary']
+
+
+def _open(text):
+    """The page without what stands behind a closed fold."""
+    return re.sub(r'<details>.*?</details>', '', text, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize('study', ['inference', 'inversion'])
+@pytest.mark.parametrize('variant', [{}, {'available': False}, {'synthetic': False, 'subject_known': False}])
+def test_a_report_of_sections_is_whole_and_fetches_nothing(make_sectioned, study, variant):
+    text = html.render(results.plain(make_sectioned(study, **variant)), {'grid/people': PNG})
+    page = Page(text)
+    assert {*AROUND, *OWN[study], 'result'} == set(page.ids) and len(page.ids) == len(set(page.ids))
+    assert all(a.startswith(('#', 'data:image/')) for a in page.addresses)
+    assert {a[1:] for a in page.addresses if a.startswith('#')} == set(page.ids)
+    assert '://' not in text and '@import' not in text and 'url(' not in text and '<script' not in text
+    assert not re.search(r'\b(generator|codec|membership|members)\b', _words(text), re.IGNORECASE)
+    contents = re.findall(r'<li><a href="#([\w-]+)">', text)
+    assert re.findall(r'<h2 id="([\w-]+)"', text) == [key for key in contents if key != 'result']
+
+
+@pytest.mark.parametrize('study', ['inference', 'inversion'])
+def test_every_rate_of_a_section_shows_its_company_and_every_section_its_label(make_sectioned, study):
+    page = Page(html.render(results.plain(make_sectioned(study))))
+    assert len(page.rates) > 50
+    for rate in page.rates:
+        assert re.search(r'chance\s\S+ · n\s[\d,]+ · [\d,]+\s(people|networks)', rate.replace('\xa0', ' '))
+        assert '[' in rate or 'no\xa0interval' in rate or 'not available' in rate
+    assert all(section.count('synthetic stand-in') >= 2 for section in page.sections)
+    assert html.render(results.plain(make_sectioned(study, synthetic=False))).count('synthetic stand-in') == 0
+
+
+def test_networks_are_not_called_people(make_sectioned):
+    page = Page(html.render(results.plain(make_sectioned('inference'))))
+    assert sum('120 networks' in rate.replace('\xa0', ' ') for rate in page.rates) == 32
+
+
+def test_published_figures_stand_beside_ours_and_what_differs_in_a_column(make_sectioned):
+    text = html.render(results.plain(make_sectioned('inference')))
+    words = _words(text)
+    assert '0.93 [0.88, 0.98] chance 0.25 · n 240 · 60 people source 97.32 %' in words
+    table = text[text.index('<caption><span>Accuracy by length, attacker'):]
+    table = table[:table.index('</table>')]
+    assert table.count('What differs from the source') == 1 and table.count('class="differs"') == 1
+    assert f'rowspan="{table.count("<tr") - 1}"' in table and 'synthetic fingers of 64 px for PolyU' in table
+    assert '69,32 %' in words and 'Published: Tangari et al. 2023, Table 3' in words
+
+
+def test_a_published_table_is_open_only_where_none_of_its_figures_stands_beside_ours(make_sectioned):
+    text = html.render(results.plain(make_sectioned('inversion')))
+    shut = {int(n) for n in re.findall(r'<details><summary>Published: Tangari et al. 2023, Table (\d+)', text)}
+    wide = {int(n) for n in re.findall(r'<details open><summary>Published: Tangari et al. 2023, Table (\d+)', text)}
+    assert (shut, wide) == ({5, 9, 11}, {12})
+    assert 'source not available' in _words(text)  # Table 9's body
+
+
+def test_cells_of_every_kind_are_written(make_sectioned):
+    words = _words(html.render(results.plain(make_sectioned('inference'))))
+    assert 'not available timm is not installed source 97.62%' in words  # a reason
+    assert 'not available chance 0.25 · n 240 · 60 people one image a network source 96.04%' in words  # no estimate
+    assert '512 31 source 31' in words and '– source 3.2%' in words and '0.0417 source 4.2%' in words  # count, nothing
+
+
+def test_a_fold_keeps_its_section_closed_and_counts_what_it_holds(make_sectioned):
+    text = html.render(results.plain(make_sectioned('inference')))
+    assert '1 table, 1 figure' in text and 'Accuracy by attribute' in text
+    assert 'Misclassified within a family' not in _open(text) and 'Accuracy along the ladder' in _open(text)
+    assert 'Small networks trained on digits.' in _open(text)  # a reader must know what the fold holds
+
+
+def test_large_matrices_scroll_in_their_own_box(make_sectioned):
+    text = html.render(results.plain(make_sectioned('inference')))
+    boxes = re.findall(r'<figure class="broad"><div class="box"[^>]*><div style="width:(\d+)px">', text)
+    assert len(boxes) == 1 and 700 < int(boxes[0]) < 1000
+    for table in re.findall(r'.{200}<table', text, flags=re.DOTALL):
+        assert 'class="scroll"' in table
+
+
+def test_reconstructions_need_leave_and_stand_in_their_section(make_sectioned):
+    images = {'rec/rungs': PNG, 'rec/conditions': PNG, 'grid/people': PNG}
+    real, standin = (results.plain(make_sectioned('inversion', synthetic=synthetic)) for synthetic in (False, True))
+    assert html.render(real, images).count('data:image/png') == 0
+    assert html.render(real, images, show_images=True).count('data:image/png') == 3
+    text = html.render(standin, images)
+    own = text[text.index('id="part-rebuilt"'):text.index('id="pictures"')]
+    assert own.count('data:image/png') == 2 and 'rungs' in own and text.count('data:image/png') == 3
+
+
+@pytest.mark.parametrize(('study', 'verdict', 'shown'), [
+    ('inference', 'Found: x', 'which of the candidate networks that was'),
+    ('inference', 'Not found by these attacks', 'From one embedding these classifiers did not tell'),
+    ('inversion', 'Found: x', 'that a matcher which the attack never saw takes for this person'),
+    ('inversion', 'Not found by these attacks', 'did not resemble their people'),
+    ('inversion', 'Cannot say, because there is no placebo', 'neither good nor bad news about the templates')])
+def test_the_words_follow_the_verdict_of_a_study_of_embeddings(make_sectioned, study, verdict, shown):
+    text = html.render(results.plain(make_sectioned(study) | {'verdict': verdict}))
+    meaning = _words(text[text.index('id="meaning"'):text.index('id="endpoint"')])
+    assert shown in meaning and 'finger' not in meaning
+
+
+def test_the_verdict_in_words_keeps_its_percents_together(make_sectioned):
+    text = html.render(results.plain(make_sectioned('inversion')))
+    head = text[text.index('id="result"'):text.index('<section')]
+    assert 'an outsider gets in 44\xa0% of the time' in head and 'strangers 1\xa0%, the person 59\xa0%' in head
+
+
+def test_words_of_a_study_cannot_break_the_page(make_sectioned):
+    study = make_sectioned('inference')
+    bad = '</table><script>alert(1)</script>'
+    study['sections'][0]['tables'][0]['rows'][1][0] = study['sections'][0]['tables'][0]['differs'] = bad
+    study['sections'][0]['title'] = study['sections'][0]['plots'][0]['text'] = study['primary']['endpoint'] = bad
+    text = html.render(results.plain(study))
+    assert '<script' not in text
+    Page(text)
+
+
+def test_a_study_without_sections_renders(make_sectioned):
+    bare = make_sectioned('inversion', available=False) | {'sections': []}
+    assert results.faults(results.plain(bare)) == []
+    assert len(Page(html.render(results.plain(bare))).sections) == len(AROUND)
+
+
+def test_lacking_cells_fold_away_by_kind(make_sectioned):
+    study = results.plain(make_sectioned('inference'))
+    text = html.render(study)
+    part = text[text.index('id="not-found"'):text.index('id="rerun"')]
+    assert 'Not available: 0, and 1 folded below' in part and 'timm is not installed' not in _open(part)
+    assert 'timm is not installed' in part and 'one image a network' in part

@@ -132,3 +132,41 @@ def test_the_codecs_part_is_strict(make_codec_results, where, value):
         spot = spot[step]
     spot[where[-1]] = value
     assert store.faults(study)
+
+
+# Studies whose tables and plots come as sections.
+
+@pytest.mark.parametrize('study', ['inference', 'inversion'])
+@pytest.mark.parametrize('variant', VARIANTS)
+def test_a_whole_study_of_sections_is_accepted_and_read_back(make_sectioned, tmp_path, study, variant):
+    written = store.write_results(make_sectioned(study, **variant), tmp_path / 'results.json')
+    assert store.load(tmp_path / 'results.json') == written
+
+
+def test_a_study_of_sections_takes_no_membership_parts_and_lacks_none_of_its_own(make_results, make_sectioned):
+    thin = {'attacks': [], 'roc': {}, 'histograms': {}, 'sweep': []}
+    generator, study = store.plain(make_results() | thin), store.plain(make_sectioned('inversion'))
+    for key in set(generator) - set(study) - {'scoring_network'}:
+        assert any('unexpected' in line and key in line for line in store.faults(study | {key: generator[key]}))
+    for key in study:
+        assert f"$: '{key}' is a required property" in store.faults({k: v for k, v in study.items() if k != key})
+    assert any('unexpected' in line for line in store.faults(generator | {'sections': []}))
+    assert store.faults(study | {'study': 'inference'}) == ["$.primary: 'accuracy' is a required property"]
+
+
+@pytest.mark.parametrize(('where', 'value'), [
+    (('primary', 'unit'), 'picture'), (('primary', 'acceptance', 'own'), 0.4), (('controls', 'placebo', 'text'), None),
+    (('controls', 'placebo'), {}), (('sections', 0, 'id'), 'A B'), (('sections', 0, 'fold'), 'yes'),
+    (('sections', 0, 'unheard_of'), 1), (('sections', 0, 'tables', 0, 'published'), '3'),
+    (('sections', 0, 'tables', 0, 'rows', 0), []), (('sections', 0, 'tables', 0, 'rows', 0, 1), [0.5]),
+    (('sections', 0, 'tables', 0, 'rows', 0, 1), {'estimate': 0.5}), (('sections', 1, 'plots', 0, 'kind'), 'pie'),
+    (('sections', 1, 'plots', 0, 'kind'), 'matrix'), (('sections', 1, 'plots', 0, 'series'), []),
+    (('sections', 1, 'plots', 0, 'marks'), [{'axis': 'z', 'at': 1, 'name': ''}])])
+def test_the_sections_are_strict(make_sectioned, where, value):
+    study = store.plain(make_sectioned('inversion'))
+    assert store.faults(study) == []
+    spot = study
+    for step in where[:-1]:
+        spot = spot[step]
+    spot[where[-1]] = value
+    assert store.faults(study)

@@ -10,6 +10,7 @@ from PIL import Image
 from fpray.errors import UserError
 from fpray.store import Stage
 from fpray.studies.codec import headline_of, plan, targets
+from fpray.studies.codec_analysis import moved, undefended
 from fpray.studies.codec_config import PRESETS, CodecAuditConfig
 from fpray.studies.plan import Plan
 
@@ -139,3 +140,12 @@ def test_a_configuration_that_cannot_be_is_refused(change, fault):
 def test_a_part_that_cannot_be_is_refused(part, change, fault):
     with pytest.raises(UserError, match=fault):
         with_part(SMOKE, part, **change)
+
+
+def test_a_further_deal_is_placed_on_the_first_deals_curve_moved_to_its_own_point():
+    curve = [(0.1, 20.0), (0.2, 23.0), (0.4, 25.0)]
+    there = moved(curve, curve[1], (0.3, 22.0))
+    assert there[1] == (pytest.approx(0.3), 22.0) and np.allclose(moved(there, there[1], curve[1]), curve)
+    expected, _ = undefended(curve, 0.25)
+    found, beyond = undefended(there, 0.375)
+    assert found == pytest.approx(expected - 1) and not beyond
