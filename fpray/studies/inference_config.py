@@ -227,7 +227,7 @@ def smoke() -> InferenceStudyConfig:
     """Seconds: three networks of a few channels, a dozen people. Shows that the path works, nothing about any network."""
     few = LoopConfig(images=160, batch=16, snapshot_every=0)
     return InferenceStudyConfig(
-        data=DataConfig(size=48, fingers=1, impressions=3, query_impressions=2),
+        data=DataConfig(size=48, fingers=1, impressions=3, query_impressions=1),
         groups=GroupsConfig(public=8, adapt=8, attacker=10, judge=0, threshold=10, victims=10),
         candidates=CandidatesConfig(names=('small-plain', 'small-residual', 'small-separable'), loop=few,
                                     recognition=RecognitionConfig(extractor=ExtractorConfig(length=32, width=8))),
