@@ -16,7 +16,7 @@ from typing import Any
 from fpray.data.config import DataConfig
 from fpray.errors import UserError
 from fpray.models.config import LITE, ExtractorConfig
-from fpray.models.pool import POOL, PoolEntry
+from fpray.models.pool import POOL, PoolRow
 from fpray.store import Stage
 from fpray.studies import inference_steps as steps
 from fpray.studies import recognition_steps
@@ -96,7 +96,7 @@ def pooled(config: InferenceStudyConfig) -> list[Member]:
         UserError: one is unknown, or a length has a single network.
     """
     pool = config.pool
-    known = {entry.name: _of_pool(entry, pool) for entry in POOL} | {name: _lite(name) for name in steps.installed(LITE)}
+    known = {row.name: _of_pool(row, pool) for row in POOL} | {name: _lite(name, pool) for name in steps.installed(LITE)}
     names = list(known) if pool.names == (ALL,) else [name for name in pool.names if name in known or name not in LITE]
     if unknown := [name for name in names if name not in known]:
         raise UserError(f'--pool.names: unknown network {unknown[0]!r}', f'choose from all, {", ".join(known)}')
@@ -108,16 +108,17 @@ def pooled(config: InferenceStudyConfig) -> list[Member]:
     return found
 
 
-def _of_pool(entry: PoolEntry, pool: PoolConfig) -> Member:
-    extractor = ExtractorConfig(entry.arch, '', entry.length)
+def _of_pool(row: PoolRow, pool: PoolConfig) -> Member:
+    extractor = row.config()
     if pool.allow_download:
         extractor = replace(extractor, weights='hub', allow_download=True)
     trained = f', trained further on {pool.further:,} pictures' if pool.further else ''
-    return Member(entry.name, extractor, entry.family, ("the hub's" if pool.allow_download else 'random') + trained)
+    return Member(row.name, extractor, row.family, ("the hub's" if pool.allow_download else 'random') + trained)
 
 
-def _lite(name: str) -> Member:
-    return Member(name, ExtractorConfig(name, '', LITE_LENGTH, weights='package'), 'EfficientNet', "ImageNet's")
+def _lite(name: str, pool: PoolConfig) -> Member:
+    trained = f', trained further on {pool.further:,} pictures' if pool.further else ''
+    return Member(name, ExtractorConfig(name, '', LITE_LENGTH, weights='package'), 'EfficientNet', f'ImageNet\'s{trained}')
 
 
 class _Layout:

@@ -21,7 +21,12 @@ SAME_IDENT, SAME_PIPELINE, DIFF_PIPELINE, OWN_FOLDER = CONDITIONS = (
 by another; and, beyond the source, a folder that belongs to nobody known."""
 GROUPS_USED = ('public', 'adapt', 'attacker', 'threshold', 'victims')
 ALL = 'all'
-FAST = ('resnet10t', 'repvit_m1_1', 'mobilenetv3_small_100', 'densenet121')  # of the pool: what two cores embed in seconds
+FAST = (
+    'resnet14t', 'efficientnet_b0', 'hgnetv2_b0', 'mobileone_s2',
+    'efficientnet_lite0', 'tf_efficientnet_b0', 'mobilenetv3_small_050', 'mobilenetv3_small_100',
+    'resnet10t', 'resnet18', 'repvit_m1_1', 'ese_vovnet19b_slim_dw',
+    'lcnet_050', 'tinynet_e', 'mnasnet_small', 'starnet_s050',
+)  # of the pool, what two cores embed in seconds: four networks of each of its lengths
 
 
 @dataclass(frozen=True)
@@ -144,7 +149,7 @@ class InferenceStudyConfig:
     headline: HeadlineConfig = field(default_factory=HeadlineConfig)
     pool: PoolConfig = field(default_factory=PoolConfig)
     zoo: ZooConfig = field(default_factory=ZooConfig)
-    lengths: tuple[int, ...] = (128, 512)
+    lengths: tuple[int, ...] = (128,)
     """Lengths of vectors; one classifier serves one length."""
     table_13: Literal['none', 'face', 'finger'] = 'none'
     """Take the source's own four networks and layers of each length (Table 13) instead of --candidates.names."""
@@ -233,19 +238,24 @@ def smoke() -> InferenceStudyConfig:
                                     recognition=RecognitionConfig(extractor=ExtractorConfig(length=32, width=8))),
         adapt=AdaptConfig(loop=replace(few, images=120)), lengths=(32,), headline=HeadlineConfig(length=32),
         attacker=AttackerConfig(classifier=_classifier(2_000), deals=3),
-        pool=PoolConfig(names=FAST[:2], images=80, twins=1), twins=True,
+        pool=PoolConfig(names=FAST[-4:-2], images=80),
         zoo=ZooConfig(networks=24, folds=2, training=AttributeTraining(images=320)))
 
 
 def desk() -> InferenceStudyConfig:
-    """Minutes on two cores, real signal: four small networks of two lengths, their ladders, a pool, a small zoo."""
+    """Minutes on two cores, real signal: four small networks of two lengths, their ladders, a pool, a small zoo.
+
+    Lengths of 64 and 128, for the small networks have 128 features: a longer vector would lie in a plane of its own, which
+    tells its network at once. The owner adapts as fast as the networks were trained, and twice as long, so that FT-5 is as
+    far from the published network as the source's.
+    """
     return InferenceStudyConfig(
         data=DataConfig(size=64, fingers=2, impressions=4, query_impressions=4),
         groups=GroupsConfig(public=48, adapt=48, attacker=40, judge=0, threshold=24, victims=40),
-        candidates=CandidatesConfig(loop=LoopConfig(images=6_000, batch=32, snapshot_every=0)),
-        adapt=AdaptConfig(loop=LoopConfig(images=4_000, batch=32, snapshot_every=0)),
-        attacker=AttackerConfig(classifier=_classifier(60_000)),
-        pool=PoolConfig(names=(*FAST, *LITE), images=200), zoo=ZooConfig(networks=120))
+        candidates=CandidatesConfig(loop=LoopConfig(images=8_000, batch=32, snapshot_every=0)),
+        adapt=AdaptConfig(loop=LoopConfig(images=16_000, batch=32, snapshot_every=0), lr=3e-3),
+        attacker=AttackerConfig(classifier=_classifier(60_000), deals=10), lengths=(64, 128),
+        pool=PoolConfig(names=(*FAST, *LITE), images=200, further=320, open=0.1), zoo=ZooConfig(networks=120))
 
 
 def paper() -> InferenceStudyConfig:
@@ -260,8 +270,8 @@ def paper() -> InferenceStudyConfig:
         groups=GroupsConfig(public=100, adapt=470, attacker=100, judge=0, threshold=40, victims=50),
         lengths=(512, 1024, 2048), table_13='finger', headline=HeadlineConfig(length=2048),
         candidates=replace(base.candidates, loop=loop),
-        adapt=AdaptConfig(loop=replace(loop, images=57_500)),
-        attacker=replace(base.attacker, classifier=InferenceConfig(), deals=10),
+        adapt=AdaptConfig(loop=replace(loop, images=57_500), lr=5e-4),
+        attacker=replace(base.attacker, classifier=InferenceConfig()),
         pool=PoolConfig(images=20_000, further=20_000, open=1.0, twins=2, batch=64),
         zoo=ZooConfig(networks=5_000, ranked=False, training=AttributeTraining(images=300_000)))
 
