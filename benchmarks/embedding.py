@@ -81,13 +81,15 @@ def main(options: Options) -> None:
         finally:
             ray.shutdown()
         for one in records:
-            np.testing.assert_array_equal(read_vectors(Path(name) / 'out', one['length'], one['model']), expected[one['model']])
+            vectors = read_vectors(Path(name) / 'out', one['length'], one['model'])
+            np.testing.assert_array_equal(vectors, expected[one['model']])
     count = len(candidates)
     print(f'{count} networks, {options.pictures} pictures of {options.side} px each, equal vectors')
     for text, seconds in (('plain loop', alone), (f'pool of {options.workers}', pooled)):
         print(f'{text:12} {seconds:7.1f} s {count * options.pictures / seconds:8,.0f} pictures/s ({alone / seconds:.2f} x), '
               f'105 such networks {105 * seconds / count / 60:.1f} min')
-    print(f'memory after {max(1, count // 3)} networks {used[max(1, count // 3)]:,.0f} MB, after {count} {used[count]:,.0f} MB')
+    third = max(1, count // 3)
+    print(f'memory after {third} networks {used[third]:,.0f} MB, after {count} {used[count]:,.0f} MB')
 
 
 if __name__ == '__main__':

@@ -46,7 +46,8 @@ def vectors_of(out: Path) -> dict[str, np.ndarray]:
 
 def test_the_vectors_are_the_networks(source, tmp_path):
     seen = []
-    records = embed_pool(POOL, source, ROWS, tmp_path / 'out', workers=0, batch=8, seed=3, progress=lambda *a: seen.append(a))
+    records = embed_pool(POOL, source, ROWS, tmp_path / 'out', workers=0, batch=8, seed=3,
+                         progress=lambda *a: seen.append(a))
     assert [one['model'] for one in records] == ['plain', 'longer', 'broken', 'dense']
     assert seen == [(n, 4, 'models') for n in range(1, 5)]
     found = vectors_of(tmp_path / 'out')
@@ -119,8 +120,8 @@ def test_a_dead_process_takes_one_network_with_it(ray, source, tmp_path):
 
     def kill(done: int, total: int, text: str) -> None:
         if not killed:
-            workers = [one for one in psutil.Process().children(recursive=True) if '_Worker.answer' in ' '.join(one.cmdline())]
-            for worker in workers[:1]:
+            below = psutil.Process().children(recursive=True)
+            for worker in [one for one in below if '_Worker.answer' in ' '.join(one.cmdline())][:1]:
                 killed.append(worker.pid)
                 os.kill(worker.pid, signal.SIGKILL)
 

@@ -122,7 +122,8 @@ def test_layers_open_one_after_another():
     for _ in range(4):
         before = {name: value.clone() for name, value in learner.extractor.state_dict().items()}
         step(learner)
-        moved.append({name for name, value in learner.extractor.state_dict().items() if not torch.equal(value, before[name])})
+        after = learner.extractor.state_dict()
+        moved.append({name for name, value in after.items() if not torch.equal(value, before[name])})
     dense = {'dense.weight', 'dense.bias'}
     assert moved[0] == moved[1] == dense  # no weight and no batch statistic above it
     assert dense < moved[2] and not any(name.startswith('body.stages.0') for name in moved[2])
@@ -173,7 +174,8 @@ def test_pairs_are_each_pair_once_side_by_side():
     data = Pairs(pixels, labels)
     assert len(data) == 3 + 1  # three pairs of identity 5, one of 3, none of 4
     found, names = data.batch(np.arange(4))
-    assert {frozenset(pair) for pair in found.reshape(4, 2).tolist()} == {frozenset(p) for p in ((0, 2), (0, 4), (2, 4), (1, 5))}
+    expected = {frozenset(pair) for pair in ((0, 2), (0, 4), (2, 4), (1, 5))}
+    assert {frozenset(pair) for pair in found.reshape(4, 2).tolist()} == expected
     assert names.tolist() == labels[found.reshape(-1)].tolist()
     assert np.array_equal(data.batch(np.array([2, 0]))[0], found[[4, 5, 0, 1]])
     for wrong in ([1, 1, 1], [0, 1, 2], [0, 0, 1]):
