@@ -3,6 +3,7 @@
 import importlib.util
 import pickle
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -70,7 +71,8 @@ def by_hand(body: torchvision.models.ResNet, pixels: torch.Tensor) -> tuple[torc
 def test_maps_and_cuts_of_a_backbone_by_hand() -> None:
     whole = build_extractor(ExtractorConfig('torchvision/resnet18', length=0), 3).eval()
     entered = (pictures().expand(-1, 3, -1, -1) + 1) / 2
-    entered = (entered - torch.tensor([0.485, 0.456, 0.406])[:, None, None]) / torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+    mean, deviation = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[:, :, None, None]
+    entered = (entered - mean) / deviation
     with torch.no_grad():
         bn1, layer2 = by_hand(whole.body, entered)
         maps = whole.maps(pictures(), ['bn1', 'layer2', ''])
@@ -83,7 +85,8 @@ def test_maps_and_cuts_of_a_backbone_by_hand() -> None:
     cut = build_extractor(ExtractorConfig('torchvision/resnet18', 'layer2', 0), 3).eval()
     torch.testing.assert_close(cut(pictures()), layer2.mean(dim=(2, 3)))
     kept = sum(one.numel() for one in cut.parameters())
-    assert kept == sum(one.numel() for name, one in whole.named_parameters() if not name.startswith(('body.layer3', 'body.layer4')))
+    deeper = ('body.layer3', 'body.layer4')
+    assert kept == sum(one.numel() for name, one in whole.named_parameters() if not name.startswith(deeper))
     longer = build_extractor(ExtractorConfig('torchvision/resnet18', 'layer2', 20), 3).eval()
     assert longer.dense.in_features == 128 and longer(pictures()).shape == (2, 20)
 
@@ -94,7 +97,7 @@ def test_opening_goes_from_the_embedding_upwards() -> None:
     assert {id(one) for one in opened[0]} == {id(one) for one in network.dense.parameters()}
     assert {id(one) for one in opened[-1]} == {id(one) for one in network.parameters()}
     sets = [{id(one) for one in part} for part in opened]
-    assert all(a < b for a, b in zip(sets, sets[1:], strict=False))
+    assert all(a < b for a, b in pairwise(sets))
     # 9 layers with parameters: four convolutions, four normalisations, dense; 0.3 of them: the last three
     assert network.opened_layers(0.3) == ['body.stages.3.0', 'body.stages.3.1.0', 'dense']
     cut = build_extractor(ExtractorConfig('torchvision/resnet18', 'layer1', 0))
@@ -166,7 +169,8 @@ def test_packaged_weights_answer_as_their_own_library(name) -> None:
 
 def test_table_13_has_four_extractors_a_modality_and_length() -> None:
     counts = Counter((row.modality, row.length) for row in TABLE_13)
-    assert counts == {(a, b): 4 for a, lengths in (('finger', (512, 1024, 2048)), ('face', (128, 512, 2048))) for b in lengths}
+    kinds = [('finger', length) for length in (512, 1024, 2048)] + [('face', length) for length in (128, 512, 2048)]
+    assert counts == dict.fromkeys(kinds, 4)
     assert len({(row.target, row.layer, row.length) for row in TABLE_13}) == 24  # no two are the same network
     assert {row.target for row in TABLE_13} == set(TARGETS)
     assert sum(row.source == '' for row in TABLE_13) == 4  # the seed lists 20
