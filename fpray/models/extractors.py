@@ -130,7 +130,8 @@ class Extractor(nn.Module):
                 what = f'{self.config.name} cannot take pictures of {self.config.image} px: {fault}'
                 raise UserError(what, 'give larger ones') from fault
         self.body.train()
-        _cut(self.body, list(course.entered.values()))
+        if self.config.layer:
+            _cut(self.body, list(course.entered.values()))
         self._order = [f'body.{name}'.rstrip('.') for name, one in course.entered.items() if _own(one)]
         self._layers = tuple(self.body.maps) if isinstance(self.body, Small) else course.layers()
         return features.shape[1]
@@ -147,10 +148,11 @@ def _own(module: nn.Module) -> list[nn.Parameter]:
 
 
 def _cut(body: nn.Module, entered: list[nn.Module]) -> None:
-    """Leave out what no picture entered: members of the backbone and of its sequences."""
+    """Leave out what no picture entered: members of the backbone and of its sequences, wholly new to pictures."""
+    known = {id(one) for one in entered}
     for parent in [body, *(one for one in entered if isinstance(one, nn.Sequential))]:
         for name, child in parent.named_children():
-            if all(child is not one for one in entered) and list(child.parameters()):
+            if known.isdisjoint(map(id, child.modules())):
                 setattr(parent, name, nn.Identity())
 
 

@@ -42,7 +42,10 @@ def total(groups: GroupsConfig) -> int:
 
 
 def read_or_draw(context: Context) -> None:
-    """The set whole: the folder read and, where it has one impression an identity, altered versions appended; or drawn."""
+    """The set whole: the folder read and, where it has one impression an identity, altered versions appended; or drawn.
+
+    Settings: groups, how many people each group asks for, if these are to be found before the set is kept.
+    """
     config: SetConfig = context.config
     data, wanted = config.data, config.data.impressions + config.data.query_impressions
     if not config.folder:
@@ -53,6 +56,8 @@ def read_or_draw(context: Context) -> None:
                         lambda done, all_: context.progress(done, all_, 'pictures'))
     if data.query_impressions and not unseen_available(found.records, data):
         found = with_altered(found, data.impressions, data.query_impressions, config.seed, into=context.scratch / 'altered')
+    if groups := context.settings.get('groups'):
+        deal(found.records, data, groups, config.seed)  # a set that cannot be dealt is refused before it is kept
     found.save(context.out)
 
 
