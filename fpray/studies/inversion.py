@@ -194,7 +194,7 @@ class _Layout:
         config = self.config
         self.read()
         self.train()
-        self.asked = self.subset('asked', ('adapt', 'threshold', 'victims'))
+        self.asked = self.subset('asked', ('adapt', 'threshold', 'victims'), config.identities)
         for key in (*self.networks, *((config.right,) if config.box else ())):
             self.vectors[key] = self.embed(f'vectors/{key}', key, self.asked)
         if config.judge.kind == 'dlib':
@@ -207,8 +207,7 @@ class _Layout:
         self.reconstructors = self.invert_networks(guess)
         real = self.laid.add('real', steps.real, {
             'systems': sorted(self.vectors), 'matcher': config.judge.kind == 'matcher'},
-            {'pictures': self.set, 'people': self.people, 'asked': self.asked,
-             **{f'vectors/{key}': stage for key, stage in self.vectors.items()}},
+            {'asked': self.asked, **{f'vectors/{key}': stage for key, stage in self.vectors.items()}},
             60 if config.judge.kind == 'matcher' else 4)
         tried = {group: self.attempt(group, arms, guess) for group, arms in self.arms.items()}
         self.end(guess, real, tried)
@@ -247,8 +246,8 @@ class _Layout:
             self.set = self.laid.add('faces', steps.cut_faces, {'how': self.config.align, 'size': self.config.data.size},
                                      {'pictures': raw}, 30)
 
-    def subset(self, name: str, groups: Iterable[str]) -> Stage:
-        return self.laid.add(name, steps.subset, {'groups': tuple(groups)},
+    def subset(self, name: str, groups: Iterable[str], identities: int = 0) -> Stage:
+        return self.laid.add(name, steps.subset, {'groups': tuple(groups), 'identities': identities},
                              {'pictures': self.set, 'people': self.people}, 0.5)
 
     def attacker(self, condition: str) -> Stage:
@@ -321,8 +320,7 @@ class _Layout:
         return self.laid.add('guess', steps.guess, {
             'pool': config.pool, 'told': config.target.model, 'inference': config.inference, 'places': self.places,
             'seed': self.seed('guess')},
-            {'people': self.people, 'asked': self.asked,
-             **{f'known/{name}': self.known[SAME, name] for name in config.pool},
+            {'asked': self.asked, **{f'known/{name}': self.known[SAME, name] for name in config.pool},
              **{f'vectors/{key}': self.vectors[key] for key in {*config.pool, *self.places.values()}}}, 15,
             in_process(config.inference.loop))
 
@@ -388,7 +386,7 @@ class _Layout:
     def attempt(self, group: str, arms: tuple[Arm, ...], guess: Stage) -> tuple[Stage, Stage]:
         """Reconstructions of one group of arms, and how they fare in each system and with the judge."""
         config = self.config
-        base = {'people': self.people, 'asked': self.asked}
+        base = {'asked': self.asked}
         systems = sorted({arm.system for arm in arms})
         vectors = {f'vectors/{key}': self.vectors[key] for key in systems}
         made = self.laid.add(f'invert/{group}', steps.invert, {

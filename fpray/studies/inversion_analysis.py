@@ -14,6 +14,7 @@ from fpray.metrics.people import holm
 from fpray.metrics.rate import Rate
 from fpray.store import Context
 from fpray.studies import sections as page
+from fpray.studies.groups import read_groups
 from fpray.studies.inversion_comparisons import all_sections
 from fpray.studies.inversion_config import END_TO_END, JUDGE, MEAN, PLACEBO, REHEARSAL, TOLD
 from fpray.studies.inversion_evidence import Evidence
@@ -131,8 +132,8 @@ class _Numbers:
             f'{_share(right)} of cases ({_share(unknown)} look like none of them).')
         at = evidence.threshold(JUDGE)
         lines = [
-            f'{self.claim(primary)[0].upper()}{self.claim(primary)[1:]}, at a false match rate of {100 * at.fmr:.1f} % that other '
-            f'people set.', f'{chain} Given the right network, the judge lets in {_share(told)}.',
+            f'{self.claim(primary)[0].upper()}{self.claim(primary)[1:]}, at a false match rate of {100 * at.fmr:.1f} % that '
+            f'other people set.', f'{chain} Given the right network, the judge lets in {_share(told)}.',
             f'Own minus strangers: {_share(accepted["difference"], signed=True)}; an interval over '
             f'{accepted["difference"].n_people} people speaks of this network under this attack.']
         if evidence.everyone.meta['synthetic']:
@@ -183,7 +184,7 @@ class _Numbers:
 
     def data(self) -> dict[str, Any]:
         """The set and how its people are divided."""
-        everyone, groups = self.evidence.everyone, self.evidence.groups
+        everyone, groups = self.evidence.everyone, read_groups(self.context.inputs['people'])
         records, meta = everyone.records, everyone.meta
         original = records[~records['altered'].astype(bool)] if 'altered' in records else records
         divided = {group: {'people': len(groups.people[group]), 'identities': len(groups.of(group)),

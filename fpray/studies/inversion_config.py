@@ -210,6 +210,9 @@ class InversionConfig:
     """Invert every candidate, each as if it were the target (Tables 7 and 8), and what is not in the pool (Table 12)."""
     lengths: tuple[int, ...] = ()
     """Further lengths of vectors (Fig. 6): every candidate is trained and inverted once more for each."""
+    identities: int = 2
+    """Fingers or eyes of a person that are attacked, or set thresholds, at most; 0: all. A person's are alike: more of them
+    cost much and tell little."""
     embeddings: tuple[int, ...] = (1, 5, 10)
     """Stolen vectors of an identity (Table 11), as far as it has pictures beside its references."""
     align: Literal['none', 'landmarks'] = 'none'
@@ -226,6 +229,7 @@ class InversionConfig:
         for name in ('lengths', 'embeddings'):
             for each in getattr(self, name):
                 whole(f'--{name}', each, 1)
+        whole('--identities', self.identities, 0)
         one_of('--align', self.align, ('none', 'landmarks'))
         self._check_models()
         self._check_data()

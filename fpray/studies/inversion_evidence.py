@@ -33,7 +33,7 @@ class Evidence:
     def __init__(self, context: Context) -> None:
         self.context, self.config, self.seed = context, context.config, int(context.config['seed'])
         self.everyone = ImageSet.load(context.inputs['pictures'])
-        self.groups = read_groups(context.inputs['people'])
+        self.groups = read_groups(context.inputs['asked'])  # of each person those identities that are asked about
         self.arms: dict[tuple[str, str], Arm] = {(group, arm.name): arm for group, arms in self.config['arms'].items()
                                                  for arm in arms}
         self.scores: dict[tuple[str, ...], pd.DataFrame] = {}

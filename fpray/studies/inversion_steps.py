@@ -52,11 +52,19 @@ def cut_faces(context: Context) -> None:
 
 
 def subset(context: Context) -> None:
-    """The pictures of some groups as a set of their own; rows.npy: which rows of the whole set these are."""
+    """The pictures of some groups as a set of their own: rows.npy, which rows of the whole set these are, and groups.json.
+
+    Configuration: groups; identities, how many of a person at most (0: all): the division says so.
+    """
     everyone, groups = ImageSet.load(context.inputs['pictures']), read_groups(context.inputs['people'])
-    rows = np.concatenate([groups.pictures(group) for group in context.config['groups']])
+    most = context.config['identities'] or None
+    asked = {subject for group in context.config['groups'] for subject in groups.people[group]}
+    fewer = replace(groups, identities={subject: found[:most] if subject in asked else found
+                                        for subject, found in groups.identities.items()})
+    rows = np.concatenate([fewer.pictures(group) for group in context.config['groups']])
     everyone.select(rows).save(context.out)
     np.save(context.out / 'rows.npy', rows)
+    (context.out / 'groups.json').write_text(fewer.to_json())
 
 
 def attacker(context: Context) -> None:
@@ -170,7 +178,7 @@ def guess(context: Context) -> None:
     calibrated classifier calls 'none of these' is counted; the attacker still takes the likeliest.
     """
     config = context.config
-    groups, asked = read_groups(context.inputs['people']), Asked(context)
+    groups, asked = read_groups(context.inputs['asked']), Asked(context)
     stolen = {rung: asked.vectors(key)[asked.at(groups.templates())] for rung, key in config['places'].items()}
     length = next(iter(stolen.values())).shape[1]
     known = {name: vectors_of(context.inputs[f'known/{name}']) for name in config['pool']}
@@ -326,7 +334,7 @@ def classified(folder: Path, network: Any, everyone: ImageSet, rows: np.ndarray,
 
 def invert(context: Context) -> None:
     """pixels-N.npy, the reconstructions of the N-th arm, and probes.parquet: whose each is, of which stolen picture."""
-    asked, groups, tables = Asked(context), read_groups(context.inputs['people']), []
+    asked, groups, tables = Asked(context), read_groups(context.inputs['asked']), []
     for number, arm in enumerate(context.config['arms']):
         table = probes_of(groups, arm)
         pixels = _Inverter(context, asked, groups, arm).pictures(table['row'].to_numpy())
@@ -423,11 +431,11 @@ Embed = Callable[[np.ndarray], np.ndarray]
 def verify(context: Context) -> None:
     """scores.parquet: every reconstruction against every reference of its group, in its system and with the judge.
 
-    Columns as DESIGN names them, with `matcher` (a system's key or the judge) and `against`: the very picture whose vector
-    was stolen ('same image': the references are all templates) or other impressions. errors.parquet: a row a
-    reconstruction, how unlike its original it is.
+    Columns as DESIGN names them, with `matcher` (a system's key or the judge) and `against`: 'same image', the template of
+    the very finger alone, or 'another impression', everybody's. errors.parquet: a row a reconstruction, how unlike its
+    original it is.
     """
-    asked, groups = Asked(context), read_groups(context.inputs['people'])
+    asked, groups = Asked(context), read_groups(context.inputs['asked'])
     records = ImageSet.load(context.inputs['asked']).records
     probes = pd.read_parquet(context.inputs['invert'] / 'probes.parquet')
     tables, errors = [], []
@@ -440,6 +448,7 @@ def verify(context: Context) -> None:
         for key in sorted({arm.system, JUDGE} & set(matchers)):
             for against, rows in references_of(groups, arm.group).items():
                 table = compared(matchers[key], seen[key], mine, rows, records, asked)
+                table = table[table['genuine']] if against == IMAGE else table
                 tables.append(table.assign(attack=arm.name, condition=context.name.partition('/')[2], matcher=key,
                                            against=against))
         places = asked.at(mine['row'].to_numpy())
@@ -497,10 +506,10 @@ def compared(matcher: Matcher, seen: np.ndarray, probes: pd.DataFrame, rows: np.
     n, m = similarity.shape
     mine = {name: np.repeat(probes[name].to_numpy(), m) for name in ('row', 'identity', 'subject', 'number')}
     return pd.DataFrame({
-        'probe': mine['row'], 'reference': np.tile(rows, n), 'probe_subject': mine['subject'],
-        'reference_subject': np.tile(subject, n), 'similarity': similarity.reshape(-1),
+        'probe': mine['row'].astype(np.int32), 'reference': np.tile(rows.astype(np.int32), n),
+        'probe_subject': mine['subject'], 'reference_subject': np.tile(subject, n), 'similarity': similarity.reshape(-1),
         'genuine': mine['identity'] == np.tile(identity, n), 'probe_identity': mine['identity'],
-        'reference_identity': np.tile(identity, n), 'number': mine['number']})
+        'reference_identity': np.tile(identity, n), 'number': mine['number'].astype(np.int16)})
 
 
 def _write(tables: Sequence[pd.DataFrame], path: Path) -> None:
@@ -551,7 +560,7 @@ def quality_of(folder: Path) -> pd.DataFrame:
 def real(context: Context) -> None:
     """scores.parquet: real templates against real references of the victims, and against all other pictures of the people
     who set thresholds, in every system and with the judge; quality.parquet of these templates."""
-    asked, groups = Asked(context), read_groups(context.inputs['people'])
+    asked, groups = Asked(context), read_groups(context.inputs['asked'])
     records = ImageSet.load(context.inputs['asked']).records
     tables = []
     for key in [*context.config['systems'], *([JUDGE] if context.config['matcher'] else [])]:

@@ -88,7 +88,7 @@ def side_by_side(folder: Path, everyone: ImageSet, names: list[str]) -> np.ndarr
 INVERSION = Study(
     'inversion', 'What did they look like, and does the picture get in?', 'jobs/embedding_inversion.py',
     ('target.templates', 'target.answers', 'target.replies', 'attacker.folder', 'attacker.other'), plan, people_lines,
-    networks, lambda config: {}, lambda laid, store: {}, sheets)
+    networks, lambda config: {'groups': config.groups}, lambda laid, store: {}, sheets)
 
 
 def invert_extractor(embed: Callable[[Any], Any], folder: str, *, store: str = 'runs',

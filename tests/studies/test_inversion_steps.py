@@ -20,6 +20,7 @@ from fpray.models.config import ExtractorConfig, ReconstructorConfig
 from fpray.models.extractors import build_extractor
 from fpray.models.reconstructor import build_reconstructor
 from fpray.studies import inversion_steps as steps
+from fpray.studies.groups import read_groups
 from fpray.studies.inversion_config import IDENT, JUDGE, OTHER, SAME, Arm
 from fpray.studies.inversion_tasks import ReconstructionTask, at_depths
 from fpray.studies.recognition_steps import cosine
@@ -45,7 +46,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     (folder / 'people').mkdir()
     (folder / 'people' / 'groups.json').write_text(DEALT.to_json())
     base = {'pictures': folder / 'set', 'people': folder / 'people'}
-    asked = context(folder / 'asked', {'groups': ('adapt', 'threshold', 'victims')}, base)
+    asked = context(folder / 'asked', {'groups': ('adapt', 'threshold', 'victims'), 'identities': 0}, base)
     steps.subset(asked)
     found = {**base, 'asked': asked.out}
     for number, name in enumerate(('one', JUDGE)):
@@ -96,6 +97,15 @@ def test_stolen_are_the_template_and_then_the_others_never_a_reference():
         assert len(table) == number * len(DEALT.of('victims'))
         assert not set(table['row']) & set(DEALT.references('victims'))
         assert set(table[table['number'] == 0]['row']) == set(DEALT.templates())
+
+
+def test_of_many_fingers_only_some_are_asked_about(world, tmp_path):
+    made = context(tmp_path / 'asked', {'groups': ('threshold', 'victims'), 'identities': 1}, world)
+    steps.subset(made)
+    fewer, everyone = read_groups(made.out), ImageSet.load(made.out)
+    assert len(fewer.of('victims')) == len(fewer.people['victims']) == everyone.records['identity'].nunique() - 5
+    assert fewer.of('attacker') == DEALT.of('attacker'), 'the attacker holds all of its own'
+    assert np.array_equal(everyone.pixels, SET.pixels[np.load(made.out / 'rows.npy')])
 
 
 def test_asked_rows_are_found_whatever_their_order(world):
@@ -267,6 +277,7 @@ def test_every_comparison_is_there_once_with_its_people(world, tmp_path):
     victims, references = len(DEALT.of('victims')), len(DEALT.references('victims'))
     judged = scores[(scores['matcher'] == JUDGE) & (scores['against'] == steps.IMPRESSION)]
     assert len(judged) == victims * references and judged['genuine'].sum() == references
+    assert len(scores[(scores['matcher'] == JUDGE) & (scores['against'] == steps.IMAGE)]) == victims
     owner = dict(zip(SET.records.index, SET.records['subject'], strict=True))
     assert (judged['reference'].map(owner) == judged['reference_subject'].astype(str)).all()
     network = build_extractor(NETWORK, 1).eval()
