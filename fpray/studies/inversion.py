@@ -221,6 +221,7 @@ class _Layout:
                   **{f'vectors/{key}': stage for key, stage in self.vectors.items()}}
         if self.ladder is not None:
             inputs['ladder'] = self.ladder
+        inputs |= {stage.name: stage for stage in self.laid.stages if stage.family == 'search'}
         self.laid.add('numbers', numbers, {
             'seed': self.laid.seed, **self.bare(), 'arms': self.arms, 'system': system_of(config), 'places': self.places,
             'rungs': rungs_of(config), 'conditions': conditions_of(config), 'perceptual': self.perceptual}, inputs, 20)

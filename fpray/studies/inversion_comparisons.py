@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -39,7 +40,7 @@ KINDS = {'dssim': 'DSSIM', 'perceptual': 'Perceptual distance'}
 def all_sections(evidence: Evidence) -> list[page.Body]:
     """Every section of the page that this configuration has anything for."""
     makers = (acceptance, chain, recognition, adaptation, attacker, networks, lengths, embeddings, baseline, pool_miss,
-              errors, lipschitz, members, pictures)
+              layers, errors, lipschitz, members, pictures)
     return [found for make in makers if (found := make(evidence)) is not None]
 
 
@@ -289,3 +290,22 @@ def pool_miss(evidence: Evidence) -> page.Body | None:
                 'Target model', *ACCESS, *BESIDE], rows, note=notes(brief(evidence)),
             differs=differs(evidence, 'the targets are the other candidates, not ResNet50V2, ResNeXt, DenseNet and SENet50'),
             published='tangari-12')], fold=True)
+
+
+# The search -------------------------------------------------------------------------------------------------------
+
+
+def layers(evidence: Evidence) -> page.Body | None:
+    """The subsets of layers that the search tried for the right network; None where none was searched."""
+    name = f'search/{evidence.config["right"]}'
+    if name not in evidence.context.inputs:
+        return None
+    trials = json.loads((evidence.context.inputs[name] / 'trials.json').read_text())['trials']
+    best = evidence.facts(name, 'layers.json') or {}
+    rows: list[Row] = [[str(trial['number']), ', '.join(key for key, taken in trial['params'].items() if taken) or 'none',
+                        trial['value'], trial['state']] for trial in trials]
+    return page.section(
+        'layers', 'The layers of the perceptual loss', 'Searched by the share of held-out people of the attacker\'s own whose '
+        'reconstructions the inferred network takes for the right identity (section 4.2); nobody else is looked at.', [
+            page.table('trials', 'Subsets of layers', ['Trial', 'Layers', 'Classified correctly', 'State'], rows, note=notes(
+                f'taken: {", ".join(best.get("layers", [])) or "none"}'))], fold=True)

@@ -203,6 +203,7 @@ def test_the_layers_are_searched_on_the_attackers_data(ray, tmp_path):
     folder = Store(tmp_path / 'store').folder(stages['search/small-plain'])
     found, trials = (json.loads((folder / name).read_text()) for name in ('layers.json', 'trials.json'))
     assert len(trials['trials']) == 3 and 0 <= found['value'] <= 1
+    assert any(section['id'] == 'layers' for section in load(outcome.results)['sections'])
     chosen = {name for name, taken in trials['trials'][trials['best']]['params'].items() if taken}
     trained = Store(tmp_path / 'store').folder(stages['reconstructor/small-plain']) / 'trained.json'
     assert set(found['layers']) == set(json.loads(trained.read_text())['layers']) == chosen
