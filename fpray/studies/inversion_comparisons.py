@@ -305,7 +305,7 @@ def layers(evidence: Evidence) -> page.Body | None:
     rows: list[Row] = [[str(trial['number']), ', '.join(key for key, taken in trial['params'].items() if taken) or 'none',
                         trial['value'], trial['state']] for trial in trials]
     return page.section(
-        'layers', 'The layers of the perceptual loss', 'Searched by the share of held-out people of the attacker\'s own whose '
-        'reconstructions the inferred network takes for the right identity (section 4.2); nobody else is looked at.', [
+        'layers', 'The layers of the perceptual loss', 'Searched by the share of held-out people of the attacker\'s own '
+        'whose reconstructions the inferred network takes for the right identity (section 4.2); nobody else is looked at.', [
             page.table('trials', 'Subsets of layers', ['Trial', 'Layers', 'Classified correctly', 'State'], rows, note=notes(
                 f'taken: {", ".join(best.get("layers", [])) or "none"}'))], fold=True)
