@@ -32,7 +32,8 @@ def build_extractor(config: ExtractorConfig, seed: int = 0) -> Extractor:
 
 
 class Extractor(nn.Module):
-    """A backbone, the mean over its maps, and a dense layer where the length asks for one.
+    """A backbone, the mean over its maps, and a dense layer where the length asks for one; in a small network always, unless the
+    length is 0.
 
     Args:
         config: the network.
@@ -52,7 +53,7 @@ class Extractor(nn.Module):
         native = self._trace()
         self.length: int = config.length or (TARGETS[config.name].length if config.name in TARGETS else native)
         """Numbers in an embedding."""
-        if self.length != native:
+        if self.length != native or (isinstance(body, Small) and config.length and not config.layer):
             self.dense = nn.Linear(native, self.length)
             self._order = [*self._order, 'dense']
 

@@ -37,6 +37,8 @@ def test_the_embedding_is_dense_over_the_mean_of_the_last_map(name) -> None:
     assert torch.equal(network.dense(maps[-1].mean(dim=(2, 3))), network(pictures()))
     assert network(pictures(side=49)[:, :, :, :37]).shape == (2, 12)  # other sizes too, odd ones included
     assert network.length == 12 and build_extractor(small(name, length=0)).length == 32
+    own, bare = build_extractor(small(name, length=32)), build_extractor(small(name, length=0))
+    assert own.dense.weight.shape == (32, 32) and isinstance(bare.dense, torch.nn.Identity)
 
 
 def test_weights_are_the_seeds() -> None:
