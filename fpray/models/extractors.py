@@ -32,8 +32,9 @@ def build_extractor(config: ExtractorConfig, seed: int = 0) -> Extractor:
 
 
 class Extractor(nn.Module):
-    """A backbone, the mean over its maps, and a dense layer where the length asks for one; in a small network always, unless the
-    length is 0.
+    """A backbone, the mean over its maps, and a dense layer where the length asks for one.
+
+    A small network has one at any length but 0.
 
     Args:
         config: the network.
