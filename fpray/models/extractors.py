@@ -135,7 +135,8 @@ class Extractor(nn.Module):
         if self.config.layer:
             _cut(self.body, list(course.entered.values()))
         self._order = [f'body.{name}'.rstrip('.') for name, one in course.entered.items() if _own(one)]
-        self._layers = tuple(self.body.maps) if isinstance(self.body, Small) else course.layers()
+        stages = self.body.maps if isinstance(self.body, Small) else course.layers()
+        self._layers = tuple(name for name in stages if name in course.entered)
         return features.shape[1]
 
 

@@ -93,6 +93,14 @@ def test_maps_and_cuts_of_a_backbone_by_hand() -> None:
     assert longer.dense.in_features == 128 and longer(pictures()).shape == (2, 20)
 
 
+def test_a_cut_small_network_names_what_is_left_of_it() -> None:
+    cut = build_extractor(small('small-dense', layer='stages.2.0')).eval()
+    assert cut.layers == ('stages.0.0', 'stages.0.1', 'stages.1.0', 'stages.1.1', 'stages.2.0', '')
+    *_, last, embedding = cut.maps(pictures(), cut.layers)
+    assert torch.equal(cut.dense(last.mean(dim=(2, 3))), embedding[:, :, 0, 0])
+    assert not any(name.startswith(('body.stages.2.1', 'body.stages.3')) for name in cut.state_dict())
+
+
 def test_opening_goes_from_the_embedding_upwards() -> None:
     network = build_extractor(small())
     opened = [network.opened(share) for share in (0, 0.3, 0.6, 1)]
