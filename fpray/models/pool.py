@@ -155,12 +155,8 @@ def pool(lengths: Sequence[int] = (), families: Sequence[str] = (), limit: int =
     Raises:
         UserError: an unknown length or family.
     """
-    for name, wanted, known in (
-        ('lengths', lengths, sorted({row.length for row in POOL})),
-        ('families', families, sorted({row.family for row in POOL})),
-    ):
-        if unknown := set(wanted) - set(known):
-            raise UserError(f'pool.{name}: {min(unknown)!r} is unknown', f'known: {", ".join(map(str, known))}')
+    _known('lengths', [*map(str, lengths)], sorted({row.length for row in POOL}))
+    _known('families', [*families], sorted({row.family for row in POOL}))
     chosen: list[PoolRow] = []
     for row in POOL:
         if (not lengths or row.length in lengths) and (not families or row.family in families):
@@ -168,3 +164,9 @@ def pool(lengths: Sequence[int] = (), families: Sequence[str] = (), limit: int =
             if not limit or same < limit:
                 chosen.append(row)
     return tuple(chosen)
+
+
+def _known(name: str, wanted: Sequence[str], known: Sequence[int] | Sequence[str]) -> None:
+    for one in wanted:
+        if one not in map(str, known):
+            raise UserError(f'pool.{name}: {one} is unknown', f'known: {", ".join(map(str, known))}')
