@@ -10,6 +10,7 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,9 @@ from fpray.attacks.model_inference import normalise
 from fpray.errors import UserError
 from fpray.metrics.classification import accuracy
 from fpray.metrics.rate import Rate
+from fpray.models.attribute_net import AttributeNet
 from fpray.models.config import ATTRIBUTES, EMBEDDINGS, AttributeNetConfig
+from fpray.models.mnist_net import MnistNet, read_mnist_net
 from fpray.training.attribute import AttributeLearner, attribute_loop
 from fpray.training.config import AttributeTraining
 from fpray.training.loop import Pictures, asked, padded, train
@@ -101,17 +104,34 @@ def train_one(
     learner = AttributeLearner(config, training, side, seed)
     data = Pictures(digits.pixels, digits.training, digits.labels[digits.training])
     train(loop, learner, data, seed, on_progress=lambda _: False)
-    embeddings, probabilities = _ask(learner, digits.pixels[digits.queries], training.threads)
-    _, held_out = _ask(learner, digits.pixels[digits.held_out], training.threads)
+    embeddings, probabilities = _ask(learner.network, digits.pixels[digits.queries], training.threads)
+    _, held_out = _ask(learner.network, digits.pixels[digits.held_out], training.threads)
     right = held_out.argmax(axis=1) == digits.labels[digits.held_out]
     return Answers(config, seed, embeddings, probabilities.ravel(), float(right.mean()))
 
 
-def _ask(learner: AttributeLearner, pixels: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray]:
+def ask_mnist_net(path: Path | str, digits: Digits, threads: int = 1) -> Answers:
+    """What a network of MNIST-NET says to the query pictures, and its accuracy on the held-out ones.
+
+    Args:
+        path: its `final.pth.tar`.
+        digits: MNIST's, 28 px a side.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    network, seed = read_mnist_net(path)
+    embeddings, probabilities = _ask(network, digits.pixels[digits.queries], threads)
+    _, held_out = _ask(network, digits.pixels[digits.held_out], threads)
+    right = held_out.argmax(axis=1) == digits.labels[digits.held_out]
+    return Answers(network.config, seed, embeddings, probabilities.ravel(), float(right.mean()))
+
+
+def _ask(network: AttributeNet | MnistNet, pixels: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray]:
     found: list[tuple[torch.Tensor, torch.Tensor]] = []
-    with asked(learner.network, threads) as device:
+    with asked(network, threads) as device:
         for first, part in padded(pixels, 64, device):
-            embeddings, probabilities = learner.network.answers(part)
+            embeddings, probabilities = network.answers(part)
             found.append((embeddings[: len(pixels) - first], probabilities[: len(pixels) - first]))
     return tuple(torch.cat(parts).numpy() for parts in zip(*found, strict=True))  # type: ignore[return-value]
 

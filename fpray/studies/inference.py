@@ -53,27 +53,28 @@ def plan(config: InferenceStudyConfig, cache: str | None = None) -> Plan:
     """
     pooled(config)
     laid = begin(config, {'other': config.attacker.other, 'folder': config.attacker.folder}, cache)
-    if config.zoo.digits:
-        laid.folders['digits'] = config.zoo.digits
-        laid.prints['digits'] = files_print(config.zoo.digits)
+    for name in ('digits', 'mnist_net'):
+        if place := getattr(config.zoo, name):
+            laid.folders[name], laid.prints[name] = place, files_print(place, f'--zoo.{name.replace("_", "-")}')
     _Layout(laid).lay()
     return laid
 
 
-def files_print(place: str) -> str:
-    """sha256 over names and contents of a file, or of the files of a folder.
+def files_print(place: str, flag: str) -> str:
+    """sha256 over names, sizes and first 64 KiB of a file, or of all under a folder: thousands of networks are many GB.
 
     Raises:
         UserError: there is nothing, or it cannot be read.
     """
     root, digest = Path(place), hashlib.sha256()
     try:
-        files = [root] if root.is_file() else sorted(path for path in root.iterdir() if path.is_file())
+        files = [root] if not root.is_dir() else sorted(path for path in root.rglob('*') if path.is_file())
         for path in files:
             with open(path, 'rb') as file:
-                digest.update(f'{path.name} {hashlib.file_digest(file, "sha256").hexdigest()}\n'.encode())
+                name = path.relative_to(root).as_posix()
+                digest.update(f'{name} {path.stat().st_size} {hashlib.sha256(file.read(1 << 16)).hexdigest()}\n'.encode())
     except OSError as error:
-        raise UserError(f'--zoo.digits {place}: {error.strerror}', 'name the folder of the MNIST files') from None
+        raise UserError(f'{flag} {place}: {error.strerror}', 'name an existing folder') from None
     return digest.hexdigest()
 
 
@@ -299,6 +300,7 @@ class _Layout:
         zoo = self.config.zoo
         trained = self.laid.add('zoo', steps.zoo, {
             'networks': zoo.networks, 'training': zoo.training, 'digits': self.laid.prints.get('digits', ''),
+            'mnist_net': self.laid.prints.get('mnist_net', ''),
             'seed': self.seed('zoo')}, {}, zoo.networks, COORDINATOR)
         return self.laid.add('attributes', steps.attributes, {
             'folds': zoo.folds, 'ranked': zoo.ranked, 'seed': self.seed('attributes') % 2**32}, {'zoo': trained}, 20)
@@ -318,9 +320,8 @@ class _Layout:
         self.laid.add('numbers', numbers, {
             'seed': self.laid.seed, 'headline': config.headline, 'lengths': config.lengths, 'conditions': config.conditions,
             'kinds': config.attacker.kinds, 'names': {str(length): self.names(length) for length in config.lengths},
-            'seen': config.seen, 'alarms': config.attacker.alarms, 'attacker': _words(config), 'pool': replace(
-                config.pool, allow_download=False), 'zoo': replace(config.zoo, digits=''), 'table_13': config.table_13,
-            'adapted': config.adapt.loop.images},
+            'seen': config.seen, 'alarms': config.attacker.alarms, 'attacker': _words(config), 'table_13': config.table_13,
+            'pool': {'images': config.pool.images, 'further': config.pool.further}, 'adapted': config.adapt.loop.images},
             {**self.base, **inputs}, 15)
 
 

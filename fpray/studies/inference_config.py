@@ -122,6 +122,8 @@ class ZooConfig:
     """Networks, in turn of the embedding lengths 300, 500 and 1,000; 0: no such table."""
     digits: str = ''
     """Folder of MNIST's files; empty: scikit-learn's bundled 8 x 8 digits, labelled so."""
+    mnist_net: str = ''
+    """Folder of MNIST-NET, the source's own networks, of which so many are drawn; empty: the zoo is trained here."""
     folds: int = 4
     """Parts of the zoo; each is judged by what learnt from the others."""
     ranked: bool = True
@@ -132,6 +134,8 @@ class ZooConfig:
     def __post_init__(self) -> None:
         whole('--zoo.networks', self.networks, 0)
         whole('--zoo.folds', self.folds, 2)
+        if self.mnist_net and not self.digits:
+            raise UserError('--zoo.mnist-net without --zoo.digits', 'its networks read MNIST: name the folder of its files')
         if self.networks and self.networks < self.folds * len(EMBEDDINGS):
             raise UserError(f'--zoo.networks {self.networks} for --zoo.folds {self.folds} and {len(EMBEDDINGS)} lengths',
                             f'give at least {self.folds * len(EMBEDDINGS)}, or 0')

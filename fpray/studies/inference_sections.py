@@ -219,10 +219,11 @@ def table_4(study: InferenceStudy) -> page.Body | None:
     for length in sorted(names, key=int, reverse=True):
         own, k = table[(table['length'] == int(length)) & ~table['twin']], len(names[length])
         rows.append([length, str(k), study.share(own['right'].to_numpy(), own['person'].to_numpy(), 1 / k), f'{1 / k:.1%}'])
-    pool, failed = study.config['pool'], [row['model'] for row in records if row['error']]
-    further = (f'each trained further on {pool.further:,} pictures of the public people' if pool.further else
+    images, further = study.config['pool']['images'], study.config['pool']['further']
+    failed = [row['model'] for row in records if row['error']]
+    how = (f'each trained further on {further:,} pictures of the public people' if further else
                'random ones with batch statistics of the public people\'s pictures, none trained')
-    text = f'{len(members)} networks and {len(records) - len(members)} twins embed {pool.images} pictures, {further}.'
+    text = f'{len(members)} networks and {len(records) - len(members)} twins embed {images} pictures, {how}.'
     return page.section('table-4', 'A large collection (Table 4)', text + (
         f' These failed and are left out: {", ".join(failed)}.' if failed else ''), [
             page.table('table-4', 'Model inference accuracy in a pool', ['Length', 'Classes', 'Accuracy', 'Chance'], rows,
@@ -275,12 +276,13 @@ def table_1(study: InferenceStudy) -> page.Body | None:
     rows.append(['Chance', *(f'{1 / len(ATTRIBUTES[name]):.1%}' for name in table)])
     right = np.array(facts['accuracy'])
     stand_in = f' ({facts["stand_in"]})' if facts['stand_in'] else ''
-    text = (f'{facts["networks"]} small networks trained on {facts["digits"]}{stand_in}. A classifier reads all attributes '
-            'of a network from one embedding of one digit; Kennen reads its probabilities of a hundred. No network and no '
-            'digit is on both sides. Intervals are over networks.')
-    differs = (f'{facts["networks"]} networks (the source: 5,000 of MNIST-NET) trained on {facts["digits"]}, which they '
-               f'tell apart with accuracy {right.mean():.2f} ({right.min():.2f}-{right.max():.2f}); each is judged by what '
-               f'learnt from the other {facts["folds"] - 1} of {facts["folds"]} parts.')
+    which = f'{facts["networks"]} networks of MNIST-NET' if facts['mnist_net'] else (
+        f'{facts["networks"]} small networks trained on {facts["digits"]}{stand_in}')
+    text = (f'{which}. A classifier reads all attributes of a network from one embedding of one digit; Kennen reads its '
+            'probabilities of a hundred. No network and no digit is on both sides. Intervals are over networks.')
+    differs = (f'{which} (the source: 5,000 of MNIST-NET). They tell digits apart with accuracy {right.mean():.2f} '
+               f'({right.min():.2f}-{right.max():.2f}); each is judged by what learnt from the other '
+               f'{facts["folds"] - 1} of {facts["folds"]} parts.')
     return page.section('table-1', 'What kind of network made it? (Table 1)', text, [page.table(
         'table-1', 'Accuracy by attribute', ['Seen', *TABLE_1.values()], rows, differs=differs, published='tangari-1',
         unit='networks')])

@@ -14,7 +14,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fpray.attacks.attributes import Answers, Digits, cross_infer_attributes, draw_networks, part_digits, train_one
+from fpray.attacks.attributes import (
+    Answers,
+    Digits,
+    ask_mnist_net,
+    cross_infer_attributes,
+    draw_networks,
+    part_digits,
+    train_one,
+)
 from fpray.attacks.model_inference import Fitted, calibrate, fit, load_fitted, project, unknown_score
 from fpray.data.augment import align, sensor
 from fpray.data.digits import load_digits
@@ -24,7 +32,8 @@ from fpray.distributed.embed import RECORDS, Candidate, Tuning, embed_pool, read
 from fpray.distributed.score import file_of
 from fpray.distributed.tasks import run_tasks
 from fpray.errors import UserError
-from fpray.models.config import EMBEDDINGS, AttributeNetConfig
+from fpray.models.config import AttributeNetConfig
+from fpray.models.mnist_net import FILE as MNIST_NET_FILE
 from fpray.store import Context
 from fpray.studies.embedding_config import NO_ADAPT, REFERENCES, TEMPLATE
 from fpray.studies.groups import read_groups
@@ -373,53 +382,77 @@ def pool(context: Context) -> None:
 
 @dataclass(frozen=True)
 class ZooTask:
-    """What a worker needs to train one network of the zoo: digits are read once a process."""
+    """What a worker needs for one network of the zoo, trained or read; digits are read once a process."""
 
-    config: AttributeNetConfig
+    config: AttributeNetConfig | None
     seed: int
     training: AttributeTraining
     folder: str
+    """Of MNIST's files; '' for scikit-learn's digits."""
     digits_seed: int
+    path: str = ''
+    """Of a network of MNIST-NET; '': it is trained as configured."""
 
 
 def zoo(context: Context) -> None:
     """networks.json, and of each embedding length LENGTH.npz: what every network of the zoo says to the query digits.
 
-    Networks are trained as Ray tasks. What is done when the study is killed is not done again.
+    Networks are trained, or MNIST-NET's asked, as Ray tasks. What is done when the study is killed is not done again.
     """
-    config, folder = context.config, context.settings['folders'].get('digits', '')
-    drawn = draw_networks(config['networks'], derive_seed(config['seed'], 'draw') % 2**32)
-    tasks = [ZooTask(each, derive_seed(config['seed'], str(number)), config['training'], folder, config['seed'] % 2**32)
-             for number, each in enumerate(drawn)]
+    folder, tasks = context.settings['folders'].get('digits', ''), zoo_tasks(context)
     kept = context.scratch / 'networks'
     kept.mkdir(parents=True, exist_ok=True)
     left = [number for number in range(len(tasks)) if not (kept / f'{number}.npz').exists()]
     for done, (at, answer) in enumerate(run_tasks(zoo_network, [(tasks[number],) for number in left])):
         path = kept / f'{left[at]}.npz'
-        part = path.with_suffix('.part')
-        with open(part, 'wb') as file:
-            np.savez(file, embeddings=answer.embeddings, probabilities=answer.probabilities, accuracy=answer.accuracy)
-        part.replace(path)
+        with open(path.with_suffix('.part'), 'wb') as file:
+            np.savez(file, embeddings=answer.embeddings, probabilities=answer.probabilities, accuracy=answer.accuracy,
+                     facts=json.dumps({'config': asdict(answer.config), 'seed': answer.seed}))
+        path.with_suffix('.part').replace(path)
         context.keep(path)
         context.progress(len(tasks) - len(left) + done + 1, len(tasks), 'networks')
-    _bundle(context.out, kept, tasks, load_digits(folder))
+    bundle(context.out, [kept / f'{number}.npz' for number in range(len(tasks))], load_digits(folder),
+           bool(context.config['mnist_net']))
 
 
-def _bundle(out: Path, kept: Path, tasks: Sequence[ZooTask], digits: Any) -> None:
-    read = [np.load(kept / f'{number}.npz') for number in range(len(tasks))]
-    for length in EMBEDDINGS:
-        mine = [number for number, task in enumerate(tasks) if task.config.embedding == length]
-        if mine:
-            np.savez(out / f'{length}.npz', number=mine, **{name: np.stack([read[at][name] for at in mine])
-                                                            for name in ('embeddings', 'probabilities', 'accuracy')})
+def zoo_tasks(context: Context) -> list[ZooTask]:
+    """The networks to train, or those drawn from MNIST-NET.
+
+    Raises:
+        UserError: the folder has fewer networks than are asked for.
+    """
+    config, folders = context.config, context.settings['folders']
+    common = config['training'], folders.get('digits', ''), config['seed'] % 2**32
+    if not config['mnist_net']:
+        drawn = draw_networks(config['networks'], derive_seed(config['seed'], 'draw') % 2**32)
+        return [ZooTask(each, derive_seed(config['seed'], str(number)), *common) for number, each in enumerate(drawn)]
+    found = sorted(Path(folders['mnist_net']).rglob(MNIST_NET_FILE))
+    if len(found) < config['networks']:
+        raise UserError(f'--zoo.mnist-net {folders["mnist_net"]}: {len(found)} networks ({MNIST_NET_FILE}), '
+                        f'{config["networks"]} are asked for', 'name the whole archive, or lower --zoo.networks')
+    some = np.sort(np.random.default_rng([config['seed']]).permutation(len(found))[:config['networks']])
+    return [ZooTask(None, 0, *common, str(found[number])) for number in some]
+
+
+def bundle(out: Path, parts: Sequence[Path], digits: Any, downloaded: bool) -> None:
+    """networks.json and LENGTH.npz from one file a network."""
+    read = [dict(np.load(path)) for path in parts]
+    facts = [json.loads(str(each['facts'])) for each in read]
+    for length in sorted({each['config']['embedding'] for each in facts}):
+        mine = [number for number, each in enumerate(facts) if each['config']['embedding'] == length]
+        np.savez(out / f'{length}.npz', number=mine, **{name: np.stack([read[at][name] for at in mine])
+                                                        for name in ('embeddings', 'probabilities', 'accuracy')})
     (out / 'networks.json').write_text(json.dumps({
-        'digits': digits.name, 'stand_in': digits.stand_in, 'pictures': len(digits.pixels),
-        'networks': [{'config': asdict(task.config), 'seed': task.seed} for task in tasks]}))
+        'digits': digits.name, 'stand_in': digits.stand_in, 'pictures': len(digits.pixels), 'mnist_net': downloaded,
+        'networks': facts}))
 
 
 def zoo_network(task: ZooTask) -> Answers:
-    """One network of the zoo, trained and asked."""
-    return train_one(task.config, _digits(task.folder, task.digits_seed), task.seed, task.training)
+    """One network of the zoo, trained or read, and asked."""
+    digits = _digits(task.folder, task.digits_seed)
+    if task.config is None:
+        return ask_mnist_net(task.path, digits, task.training.threads)
+    return train_one(task.config, digits, task.seed, task.training)
 
 
 @functools.lru_cache(maxsize=1)
@@ -450,7 +483,8 @@ def attributes(context: Context) -> None:
     facts = json.loads((folder / 'networks.json').read_text())
     (context.out / 'attributes.json').write_text(json.dumps({
         'table': {name: {row: rate_dict(rate) for row, rate in rows.items()} for name, rows in table.items()},
-        'networks': len(answers_), 'digits': facts['digits'], 'stand_in': facts['stand_in'], 'folds': config['folds'],
+        'networks': len(answers_), 'mnist_net': facts['mnist_net'], 'digits': facts['digits'], 'stand_in': facts['stand_in'],
+        'folds': config['folds'],
         'accuracy': [answer.accuracy for answer in answers_]}))
 
 

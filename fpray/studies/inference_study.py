@@ -49,6 +49,6 @@ def sheets(laid: Plan, store: Store, folder: Path, people_too: bool) -> dict[str
 
 INFERENCE = Study(
     'inference', 'Which network made this vector?', 'jobs/model_inference.py',
-    ('attacker.other', 'attacker.folder', 'zoo.digits'), plan, people_lines, networks,
+    ('attacker.other', 'attacker.folder', 'zoo.digits', 'zoo.mnist_net'), plan, people_lines, networks,
     lambda config: {'groups': config.groups},
     lambda laid, store: {}, sheets)

@@ -113,13 +113,13 @@ def test_an_own_folder_is_a_condition_and_its_path_is_in_no_key(tmp_path):
 def test_the_digits_are_known_by_what_they_hold(tmp_path):
     (tmp_path / 'a').mkdir()
     (tmp_path / 'a' / 'x').write_bytes(b'1')
-    first = files_print(str(tmp_path / 'a'))
+    first = files_print(str(tmp_path / 'a'), '--zoo.digits')
     (tmp_path / 'a').rename(tmp_path / 'b')
-    assert files_print(str(tmp_path / 'b')) == first
+    assert files_print(str(tmp_path / 'b'), '--zoo.digits') == first
     (tmp_path / 'b' / 'x').write_bytes(b'2')
-    assert files_print(str(tmp_path / 'b')) != first
+    assert files_print(str(tmp_path / 'b'), '--zoo.digits') != first
     with pytest.raises(UserError, match=r'--zoo\.digits'):
-        files_print(str(tmp_path / 'none'))
+        files_print(str(tmp_path / 'none'), '--zoo.digits')
 
 
 def test_the_pool_is_named_by_its_table_and_needs_two_of_a_length():
@@ -152,7 +152,8 @@ def test_a_configuration_that_cannot_be_is_refused(change, fault):
     ('attacker', {'alarms': 0.0}, 'alarms'), ('attacker', {'deals': 2}, 'deals'), ('attacker', {'pipeline': 'x'}, 'unknown'),
     ('attacker', {'folder': 's3://x'}, 'address'), ('headline', {'rung': 'FT-9'}, 'FT-9'),
     ('headline', {'condition': 'x'}, 'condition'), ('pool', {'images': 1}, 'images'), ('pool', {'open': 1.5}, 'open'),
-    ('zoo', {'networks': 3}, '--zoo.networks'), ('groups', {'adapt': 0}, '--groups.adapt'),
+    ('zoo', {'networks': 3}, '--zoo.networks'),
+    ('zoo', {'mnist_net': 'x'}, '--zoo.digits'), ('groups', {'adapt': 0}, '--groups.adapt'),
     ('candidates', {'names': ('small-plain',)}, 'no choice'), ('data', {'query_impressions': 0}, 'impressions')])
 def test_a_part_that_cannot_be_is_refused(part, change, fault):
     with pytest.raises(UserError, match=fault):

@@ -31,8 +31,6 @@ from fpray.studies.inference_config import (
     SAME_IDENT,
     SAME_PIPELINE,
     HeadlineConfig,
-    PoolConfig,
-    ZooConfig,
 )
 from fpray.studies.sections import PUBLISHED
 from fpray.training.config import LoopConfig
@@ -153,8 +151,8 @@ def study(made: World, found: dict[str, Path]) -> InferenceStudy:
             inputs[f'{kind}__{LENGTH}__{name}'] = folder
     config = {'seed': made.seed, 'headline': HEAD, 'lengths': (LENGTH,), 'conditions': CONDITIONS[:3], 'kinds': KINDS,
               'names': {str(LENGTH): list(NAMES)}, 'seen': (1, 5, 200), 'alarms': 0.05, 'table_13': 'none', 'adapted': 100,
-              'attacker': {'pipeline': 'sensor', 'other': False, 'axis': 'vector', 'vectors': 10_000}, 'pool': PoolConfig(),
-              'zoo': ZooConfig()}
+              'attacker': {'pipeline': 'sensor', 'other': False, 'axis': 'vector', 'vectors': 10_000},
+              'pool': {'images': 9, 'further': 0}}
     return InferenceStudy(made.context('numbers', config, **inputs))
 
 
