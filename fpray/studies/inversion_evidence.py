@@ -18,7 +18,7 @@ from fpray.metrics.verification import Comparisons, Threshold, acceptance, any_o
 from fpray.store import Context
 from fpray.studies.groups import read_groups
 from fpray.studies.inversion_config import JUDGE, Arm
-from fpray.studies.inversion_steps import IMPRESSION, UNUSED, read_guesses
+from fpray.studies.inversion_steps import IMAGE, IMPRESSION, UNUSED, read_guesses
 
 FMR, STRICT = 0.01, 0.001
 
@@ -40,14 +40,16 @@ class Evidence:
         parts = []
         for group in self.config['arms']:
             folder = context.inputs[f'verify/{group}']
-            table = pd.read_parquet(folder / 'scores.parquet')
-            for name, rows in table.groupby(['attack', 'matcher', 'against'], observed=True, sort=False):
-                self.scores[group, *name] = rows
+            for against, file in ((IMPRESSION, 'scores.parquet'), (IMAGE, 'same.parquet')):
+                table = pd.read_parquet(folder / file)
+                for name, rows in table.groupby(['attack', 'condition'], observed=True, sort=False):
+                    self.scores[group, *name, against] = rows
             parts.append(pd.read_parquet(folder / 'errors.parquet').assign(group=group))
         self.errors = pd.concat(parts, ignore_index=True)
         table = pd.read_parquet(context.inputs['real'] / 'scores.parquet')
-        self.real: dict[tuple[str, ...], pd.DataFrame] = dict(tuple(
-            table.groupby(['condition', 'matcher'], observed=True, sort=False)))
+        self.real: dict[tuple[str, ...], pd.DataFrame] = {
+            (str(attack).rpartition(' ')[2], key): rows
+            for (attack, key), rows in table.groupby(['attack', 'condition'], observed=True, sort=False)}
         self._kept: dict[Any, Any] = {}
 
     # Comparisons

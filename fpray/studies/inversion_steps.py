@@ -439,16 +439,18 @@ Embed = Callable[[np.ndarray], np.ndarray]
 
 
 def verify(context: Context) -> None:
-    """scores.parquet: every reconstruction against every reference of its group, in its system and with the judge.
+    """scores.parquet: every reconstruction against everybody's other impressions, in its system and with the judge.
 
-    Columns as DESIGN names them, with `matcher` (a system's key or the judge) and `against`: 'same image', the template of
-    the very finger alone, or 'another impression', everybody's. errors.parquet: a row a reconstruction, how unlike its
-    original it is.
+    Columns as DESIGN names them, the condition being what compares, a system's key or the judge, so that
+    `python -m fpray.metrics.verification` reads the table; beside them identities and the how many-th vector. same.parquet:
+    each against the very picture whose vector was stolen, genuine pairs alone. errors.parquet: a row a reconstruction, how
+    unlike its original it is.
     """
     asked, groups = Asked(context), read_groups(context.inputs['asked'])
     records = ImageSet.load(context.inputs['asked']).records
     probes = pd.read_parquet(context.inputs['invert'] / 'probes.parquet')
-    tables, errors = [], []
+    tables: dict[str, list[pd.DataFrame]] = {IMPRESSION: [], IMAGE: []}
+    errors = []
     for number, arm in enumerate(context.config['arms']):
         mine = probes[probes['arm'] == arm.name].reset_index(drop=True)
         pixels = np.load(context.inputs['invert'] / f'pixels-{number}.npy')
@@ -459,15 +461,15 @@ def verify(context: Context) -> None:
             for against, rows in references_of(groups, arm.group).items():
                 table = compared(matchers[key], seen[key], mine, rows, records, asked)
                 table = table[table['genuine']] if against == IMAGE else table
-                tables.append(table.assign(attack=arm.name, condition=context.name.partition('/')[2], matcher=key,
-                                           against=against))
+                tables[against].append(table.assign(attack=arm.name, condition=key))
         places = asked.at(mine['row'].to_numpy())
         errors.append(mine.assign(
             dssim=_or_nan(dssim(pixels, np.asarray(asked.pixels[places]))), quality=contrast(pixels), **{
                 name: _or_nan(matchers[key].distance(seen[key], places) if key in matchers else None)
                 for name, key in (('perceptual', context.config['perceptual']), ('distance', arm.system))}))
         context.progress(number + 1, len(context.config['arms']), 'attacks')
-    _write(tables, context.out / 'scores.parquet')
+    _write(tables[IMPRESSION], context.out / 'scores.parquet')
+    _write(tables[IMAGE], context.out / 'same.parquet')
     pd.concat(errors, ignore_index=True).to_parquet(context.out / 'errors.parquet', index=False)
 
 
@@ -524,8 +526,7 @@ def compared(matcher: Matcher, seen: np.ndarray, probes: pd.DataFrame, rows: np.
 
 def _write(tables: Sequence[pd.DataFrame], path: Path) -> None:
     whole = pd.concat(tables, ignore_index=True)
-    for name in ('probe_subject', 'reference_subject', 'probe_identity', 'reference_identity', 'attack', 'condition',
-                 'matcher', 'against'):
+    for name in ('probe_subject', 'reference_subject', 'probe_identity', 'reference_identity', 'attack', 'condition'):
         whole[name] = whole[name].astype('category')
     whole.to_parquet(path, index=False)
 
@@ -582,7 +583,7 @@ def real(context: Context) -> None:
             shown = np.asarray(asked.pixels[places]) if vectors is None else vectors[places]
             rows = groups.references(group, REFERENCES) if group == 'victims' else groups.pictures(group, TEMPLATE)
             table = compared(matcher, shown, probes, rows, records, asked)
-            tables.append(table.assign(attack=REAL, condition=group, matcher=key, against=IMPRESSION))
+            tables.append(table.assign(attack=f'{REAL}, {group}', condition=key))
     _write(tables, context.out / 'scores.parquet')
     seen = pd.concat([probes_of(groups, Arm(REAL, '', 'network', group=group)).assign(group=group) for group in GROUPS])
     pixels = np.asarray(asked.pixels[asked.at(seen['row'].to_numpy())])

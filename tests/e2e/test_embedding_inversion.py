@@ -32,7 +32,6 @@ from fpray.studies.inversion_config import (
     smoke,
 )
 from fpray.studies.inversion_evidence import Evidence
-from fpray.studies.inversion_steps import IMPRESSION
 from fpray.studies.inversion_study import INVERSION, invert_extractor
 from fpray.studies.run import dry_run, prepare, run
 
@@ -112,7 +111,7 @@ def test_the_rates_are_those_of_the_tables_of_comparisons(finished, tmp_path):
     config, store, outcome = finished
     evidence = Evidence(last_stage(config, store, tmp_path / 'out'))
     scores = pd.read_parquet(Store(store).folder(plan(config).numbers.inputs['verify/headline']) / 'scores.parquet')
-    mine = scores[(scores['attack'] == END_TO_END) & (scores['matcher'] == JUDGE) & (scores['against'] == IMPRESSION)]
+    mine = scores[(scores['attack'] == END_TO_END) & (scores['condition'] == JUDGE)]
     other = mine['probe_subject'].astype(str) != mine['reference_subject'].astype(str)
     at = evidence.threshold(JUDGE).value
     real = evidence.real['threshold', JUDGE]
@@ -128,18 +127,27 @@ def test_the_rates_are_those_of_the_tables_of_comparisons(finished, tmp_path):
     assert load(outcome.results)['primary']['auc']['estimate'] == pytest.approx(np.mean(ranks), abs=1e-6)
 
 
+def test_the_verification_tool_reads_the_table_of_comparisons(finished):
+    config, store, _ = finished
+    path = Store(store).folder(plan(config).numbers.inputs['verify/headline']) / 'scores.parquet'
+    done = subprocess.run([sys.executable, '-m', 'fpray.metrics.verification', str(path)], env=os.environ | {
+        'PYTHONPATH': str(ROOT)}, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and f'{END_TO_END} / {JUDGE}' in done.stdout, done.stderr
+
+
 def planted(config: InversionConfig, store: Path, folder: Path, effect: dict[str, float]) -> dict[str, Any]:
     """The study's numbers where the judge's similarities of some arms are noise and so much for the own person."""
     source = Store(store).folder(plan(config).numbers.inputs['verify/headline'])
     scores = pd.read_parquet(source / 'scores.parquet')
     for number, (arm, size) in enumerate(effect.items()):
-        mine = (scores['attack'] == arm) & (scores['matcher'] == JUDGE) & (scores['against'] == IMPRESSION)
+        mine = (scores['attack'] == arm) & (scores['condition'] == JUDGE)
         noise = np.random.default_rng(number).normal(size=int(mine.sum()))
         scores.loc[mine, 'similarity'] = noise + size * scores.loc[mine, 'genuine'].to_numpy()
     verify = folder / 'verify'
     verify.mkdir(parents=True)
     scores.to_parquet(verify / 'scores.parquet')
-    (verify / 'errors.parquet').write_bytes((source / 'errors.parquet').read_bytes())
+    for name in ('errors.parquet', 'same.parquet'):
+        (verify / name).write_bytes((source / name).read_bytes())
     context = last_stage(config, store, folder / 'out', **{'verify/headline': verify})
     numbers(context)
     return dict(json.loads((context.out / 'numbers.json').read_text()))

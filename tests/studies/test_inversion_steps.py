@@ -247,8 +247,8 @@ def test_the_mean_is_one_for_all_and_the_nearest_is_the_attackers_own(world, tmp
 # Getting in -------------------------------------------------------------------------------------------------------
 
 
-def tried(world: dict[str, Path], folder: Path, pixels: np.ndarray, **config: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Scores and errors of planted reconstructions."""
+def tried(world: dict[str, Path], folder: Path, pixels: np.ndarray, **config: Any) -> tuple[pd.DataFrame, ...]:
+    """Scores, those of the same image, and errors of planted reconstructions."""
     arm = Arm('planted', 'one', 'network', 'one')
     made = context(folder / 'made', {}, world)
     np.save(made.out / 'pixels-0.npy', pixels)
@@ -260,25 +260,23 @@ def tried(world: dict[str, Path], folder: Path, pixels: np.ndarray, **config: An
     done.settings = settings
     done = replace(done, name='verify/group')
     steps.verify(done)
-    return pd.read_parquet(done.out / 'scores.parquet'), pd.read_parquet(done.out / 'errors.parquet')
+    return tuple(pd.read_parquet(done.out / f'{name}.parquet') for name in ('scores', 'same', 'errors'))
 
 
 def test_the_very_pictures_get_in_everywhere_and_differ_in_nothing(world, tmp_path):
     originals = SET.pixels[DEALT.templates()]
-    scores, errors = tried(world, tmp_path, originals)
-    own = scores[scores['genuine'] & (scores['against'] == steps.IMAGE)]
-    assert set(own['matcher']) == {'one', JUDGE} and np.allclose(own['similarity'], 1, atol=1e-5)
+    _, own, errors = tried(world, tmp_path, originals)
+    assert len(own) == 2 * len(originals) and own['genuine'].all() and set(own['condition']) == {'one', JUDGE} and np.allclose(own['similarity'], 1, atol=1e-5)
     assert errors['dssim'].abs().max() < 1e-9 and errors[['perceptual', 'distance']].abs().to_numpy().max() < 1e-3
 
 
 def test_every_comparison_is_there_once_with_its_people(world, tmp_path):
     rng = np.random.default_rng(2)
     pixels = rng.integers(0, 256, SET.pixels[DEALT.templates()].shape, np.uint8)
-    scores, _ = tried(world, tmp_path, pixels)
+    scores, _, _ = tried(world, tmp_path, pixels)
     victims, references = len(DEALT.of('victims')), len(DEALT.references('victims'))
-    judged = scores[(scores['matcher'] == JUDGE) & (scores['against'] == steps.IMPRESSION)]
+    judged = scores[scores['condition'] == JUDGE]
     assert len(judged) == victims * references and judged['genuine'].sum() == references
-    assert len(scores[(scores['matcher'] == JUDGE) & (scores['against'] == steps.IMAGE)]) == victims
     owner = dict(zip(SET.records.index, SET.records['subject'], strict=True))
     assert (judged['reference'].map(owner) == judged['reference_subject'].astype(str)).all()
     network = build_extractor(NETWORK, 1).eval()
@@ -289,8 +287,8 @@ def test_every_comparison_is_there_once_with_its_people(world, tmp_path):
 
 def test_a_system_that_cannot_be_asked_leaves_the_judge_alone(world, tmp_path):
     pixels = SET.pixels[DEALT.templates()]
-    scores, errors = tried(world, tmp_path, pixels, without=('network/one',), kind='templates', settings={'folders': {}})
-    assert set(scores['matcher']) == {JUDGE} and errors['distance'].isna().all() and errors['perceptual'].notna().all()
+    scores, _, errors = tried(world, tmp_path, pixels, without=('network/one',), kind='templates', settings={'folders': {}})
+    assert set(scores['condition']) == {JUDGE} and errors['distance'].isna().all() and errors['perceptual'].notna().all()
 
 
 def test_kept_replies_stand_for_a_callable(world, tmp_path):
@@ -298,9 +296,9 @@ def test_kept_replies_stand_for_a_callable(world, tmp_path):
     vectors = np.load(world['vectors/one'] / 'vectors.npy')[steps.Asked(context(tmp_path / 'x', {}, world)).at(
         DEALT.templates())]
     np.savez(tmp_path / 'replies.npz', image_id=np.array([image_id(each) for each in pixels]), vectors=vectors)
-    scores, _ = tried(world, tmp_path, pixels, without=('network/one',), kind='callable',
+    _, own, _ = tried(world, tmp_path, pixels, without=('network/one',), kind='callable',
                       settings={'folders': {'replies': str(tmp_path / 'replies.npz')}})
-    own = scores[scores['genuine'] & (scores['against'] == steps.IMAGE) & (scores['matcher'] == 'one')]
+    own = own[own['condition'] == 'one']
     assert len(own) == len(pixels) and np.allclose(own['similarity'], 1, atol=1e-5)
     with pytest.raises(UserError, match='lacks 1 of 1'):
         steps.kept_answers(str(tmp_path / 'replies.npz'), 255 - pixels[:1])
@@ -311,10 +309,10 @@ def test_thresholds_come_from_all_pictures_of_people_who_are_not_judged(world, t
     steps.real(made)
     table = pd.read_parquet(made.out / 'scores.parquet')
     for group in ('victims', 'threshold'):
-        mine = table[(table['condition'] == group) & (table['matcher'] == JUDGE)]
+        mine = table[(table['attack'] == f'real, {group}') & (table['condition'] == JUDGE)]
         assert set(mine['probe_subject']) == set(mine['reference_subject']) == set(DEALT.people[group])
         assert not set(mine['probe']) & set(mine['reference'])
-    assert len(table[(table['condition'] == 'threshold') & (table['matcher'] == 'one')]) == 10 * 50
+    assert len(table[(table['attack'] == 'real, threshold') & (table['condition'] == 'one')]) == 10 * 50
     quality = steps.quality_of(made.out)
     assert np.allclose(quality['quality'], SET.pixels[quality['row']].reshape(len(quality), -1).std(axis=1))
 
