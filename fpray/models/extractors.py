@@ -34,6 +34,8 @@ def build_extractor(config: ExtractorConfig, seed: int = 0) -> Extractor:
 class Extractor(nn.Module):
     """A backbone, the mean over its maps, and a dense layer where the length asks for one.
 
+    A small network has one at any length but 0.
+
     Args:
         config: the network.
         body: the backbone, (N, C, H, W) to (N, d) or to maps.
@@ -52,7 +54,7 @@ class Extractor(nn.Module):
         native = self._trace()
         self.length: int = config.length or (TARGETS[config.name].length if config.name in TARGETS else native)
         """Numbers in an embedding."""
-        if self.length != native:
+        if self.length != native or (isinstance(body, Small) and config.length and not config.layer):
             self.dense = nn.Linear(native, self.length)
             self._order = [*self._order, 'dense']
 
@@ -133,7 +135,8 @@ class Extractor(nn.Module):
         if self.config.layer:
             _cut(self.body, list(course.entered.values()))
         self._order = [f'body.{name}'.rstrip('.') for name, one in course.entered.items() if _own(one)]
-        self._layers = tuple(self.body.maps) if isinstance(self.body, Small) else course.layers()
+        stages = self.body.maps if isinstance(self.body, Small) else course.layers()
+        self._layers = tuple(name for name in stages if name in course.entered)
         return features.shape[1]
 
 

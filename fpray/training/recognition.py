@@ -299,12 +299,23 @@ def embed(network: Extractor, pixels: np.ndarray, batch: int = 64, threads: int 
     return np.concatenate(found)
 
 
-def identification(network: Extractor, head: Head, pixels: np.ndarray, labels: np.ndarray, batch: int = 64,
+def identification(network: Extractor, head: Head | np.ndarray, pixels: np.ndarray, labels: np.ndarray, batch: int = 64,
                    threads: int = 1) -> np.ndarray:
-    """(N,) bool: whether the nearest centre of each of (N, C, H, W) uint8 pictures is that of its label (N,)."""
+    """Whether the nearest centre of a picture, by the cosine, is its identity's.
+
+    Args:
+        network, head: trained together; of the head its centres do, (classes, length).
+        pixels: (N, C, H, W) uint8.
+        labels: (N,) identities, as the head counts them.
+        batch, threads: as in `embed`.
+
+    Returns:
+        (N,) bool.
+    """
+    centres = torch.from_numpy(head) if isinstance(head, np.ndarray) else head.centres.detach().cpu()
     vectors = torch.from_numpy(embed(network, pixels, batch, threads))
     with torch.inference_mode():
-        found = F.normalize(vectors) @ F.normalize(head.centres.detach().float().cpu()).T
+        found = F.normalize(vectors) @ F.normalize(centres.float()).T
     return np.asarray(found.argmax(dim=1).numpy() == labels)
 
 

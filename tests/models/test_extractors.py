@@ -37,6 +37,8 @@ def test_the_embedding_is_dense_over_the_mean_of_the_last_map(name) -> None:
     assert torch.equal(network.dense(maps[-1].mean(dim=(2, 3))), network(pictures()))
     assert network(pictures(side=49)[:, :, :, :37]).shape == (2, 12)  # other sizes too, odd ones included
     assert network.length == 12 and build_extractor(small(name, length=0)).length == 32
+    own, bare = build_extractor(small(name, length=32)), build_extractor(small(name, length=0))
+    assert own.dense.weight.shape == (32, 32) and isinstance(bare.dense, torch.nn.Identity)
 
 
 def test_weights_are_the_seeds() -> None:
@@ -89,6 +91,14 @@ def test_maps_and_cuts_of_a_backbone_by_hand() -> None:
     assert kept == sum(one.numel() for name, one in whole.named_parameters() if not name.startswith(deeper))
     longer = build_extractor(ExtractorConfig('torchvision/resnet18', 'layer2', 20), 3).eval()
     assert longer.dense.in_features == 128 and longer(pictures()).shape == (2, 20)
+
+
+def test_a_cut_small_network_names_what_is_left_of_it() -> None:
+    cut = build_extractor(small('small-dense', layer='stages.2.0')).eval()
+    assert cut.layers == ('stages.0.0', 'stages.0.1', 'stages.1.0', 'stages.1.1', 'stages.2.0', '')
+    *_, last, embedding = cut.maps(pictures(), cut.layers)
+    assert torch.equal(cut.dense(last.mean(dim=(2, 3))), embedding[:, :, 0, 0])
+    assert not any(name.startswith(('body.stages.2.1', 'body.stages.3')) for name in cut.state_dict())
 
 
 def test_opening_goes_from_the_embedding_upwards() -> None:
