@@ -637,7 +637,7 @@ class ExtractorConfig:
     """
     length: int = 128
     """Length of the embedding; 0: the layer's own (of a target: the target's). Another than the layer's own adds a dense
-    layer.
+    layer; a network of SMALL has one at any length but 0.
     """
     image: tuple[int, int] = (64, 64)
     """Height and width of a picture, px: what the network is meant for; it takes other sizes too."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fpray.errors import UserError
-from fpray.models.config import SMALL, ExtractorConfig
+from fpray.models import backbones
+from fpray.models.config import SMALL, TARGETS, ExtractorConfig
 
 
 def build_extractor(config: ExtractorConfig, seed: int = 0) -> Extractor:
@@ -24,27 +26,35 @@ def build_extractor(config: ExtractorConfig, seed: int = 0) -> Extractor:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Extractor(config, _body(config))
+        if config.network in SMALL:
+            return Extractor(config, Small(config).to(memory_format=torch.channels_last))
+        return Extractor(config, *backbones.build(config))
 
 
 class Extractor(nn.Module):
     """A backbone, the mean over its maps, and a dense layer where the length asks for one.
 
+    A small network has one at any length but 0.
+
     Args:
         config: the network.
-        body: the backbone, (N, C, H, W) to (N, d), or anything where `config.layer` is set.
+        body: the backbone, (N, C, H, W) to (N, d) or to maps.
+        entry: how pictures enter it; None: as they are.
+
+    Raises:
+        UserError: the backbone has no such layer, or cannot take pictures of `config.image`.
     """
 
-    def __init__(self, config: ExtractorConfig, body: nn.Module) -> None:
+    def __init__(self, config: ExtractorConfig, body: nn.Module, entry: nn.Module | None = None) -> None:
         super().__init__()
-        self.config, self.body = config, body
+        self.config, self.body, self.entry = config, body, entry or nn.Identity()
         self.dense: nn.Module = nn.Identity()
         self._order: list[str] = []
         self._layers: tuple[str, ...] = ()
         native = self._trace()
-        self.length: int = config.length or native
+        self.length: int = config.length or (TARGETS[config.name].length if config.name in TARGETS else native)
         """Numbers in an embedding."""
-        if self.length != native:
+        if self.length != native or (isinstance(body, Small) and config.length and not config.layer):
             self.dense = nn.Linear(native, self.length)
             self._order = [*self._order, 'dense']
 
@@ -85,7 +95,7 @@ class Extractor(nn.Module):
         """The parameters of the deepest `share` of the layers: 0 the embedding's layer alone, 1 all."""
         if share >= 1:
             return list(self.parameters())
-        return [one for name in self.opened_layers(share) for one in self.get_submodule(name).parameters(recurse=False)]
+        return [one for name in self.opened_layers(share) for one in _own(self.get_submodule(name))]
 
     def opened_layers(self, share: float) -> list[str]:
         """The modules that own them, shallow first. Layers are counted as they run: each with parameters of its own."""
@@ -94,40 +104,112 @@ class Extractor(nn.Module):
 
     def _features(self, pixels: Tensor) -> Tensor:
         """(N, C, H, W) to (N, d): the backbone's last features, or the means of the maps at `config.layer`."""
+        entered = self.entry(pixels)
         if not self.config.layer:
-            return self.body(pixels)
+            return _averaged(self.body(entered))
         with _watching(self.body, [self.config.layer], stop=True) as seen, suppress(_Reached):
-            self.body(pixels)
-        return seen[self.config.layer].mean(dim=(2, 3))
+            self.body(entered)
+        return _averaged(seen[self.config.layer])
 
     @torch.no_grad()
     def _trace(self) -> int:
-        """One pass of an empty picture: the order of the layers, the maps' sizes; returns the features' number."""
+        """One pass of an empty picture: the order of the layers, the maps' sizes; returns the features' number.
+
+        Layers deeper than the one where the embedding is taken are left out of the network.
+        """
         if self.config.layer and self.config.layer not in dict(self.body.named_modules()):
             known = ', '.join(name for name, _ in self.body.named_children())
             raise UserError(f'{self.config.name} has no layer {self.config.layer!r}', f'its first floor: {known}')
-        order: dict[str, None] = {}
-        sizes: dict[tuple[int, ...], str] = {}
-
-        def note(name: str) -> Callable[..., None]:
-            def hook(module: nn.Module, inputs: tuple, output: object) -> None:
-                if any(True for _ in module.parameters(recurse=False)):
-                    order.setdefault(f'body.{name}' if name else 'body')
-                if name and isinstance(output, Tensor) and output.ndim == 4 and max(output.shape[2:]) > 1:
-                    sizes.pop(tuple(output.shape[2:]), None)
-                    sizes[tuple(output.shape[2:])] = name
-
-            return hook
-
+        course = _Course()
         self.body.eval()
         with ExitStack() as stack:
             for name, module in self.body.named_modules():
-                stack.callback(module.register_forward_hook(note(name)).remove)
-            native = self._features(torch.zeros(2, self.config.channels, *self.config.image)).shape[1]
+                stack.callback(module.register_forward_pre_hook(course.entering(name)).remove)
+                stack.callback(module.register_forward_hook(course.leaving(name)).remove)
+            try:
+                features = self._features(torch.zeros(1, self.config.channels, *self.config.image))
+            except (RuntimeError, AssertionError, ValueError) as fault:  # as backbones refuse what is too small for them
+                what = f'{self.config.name} cannot take pictures of {self.config.image} px: {fault}'
+                raise UserError(what, 'give larger ones') from fault
         self.body.train()
-        self._order = list(order)
-        self._layers = tuple(self.body.maps) if isinstance(self.body, Small) else tuple(sizes.values())
-        return native
+        if self.config.layer:
+            _cut(self.body, list(course.entered.values()))
+        self._order = [f'body.{name}'.rstrip('.') for name, one in course.entered.items() if _own(one)]
+        stages = self.body.maps if isinstance(self.body, Small) else course.layers()
+        self._layers = tuple(name for name in stages if name in course.entered)
+        return features.shape[1]
+
+
+def _averaged(features: Tensor) -> Tensor:
+    """Maps (N, C, h, w) averaged over their pixels, tokens (N, n, C) over their number; (N, d) as they are."""
+    return features.mean(dim=(2, 3)) if features.ndim == 4 else features.mean(dim=1) if features.ndim == 3 else features
+
+
+def _own(module: nn.Module) -> list[nn.Parameter]:
+    """The parameters of a module itself."""
+    return list(module.parameters(recurse=False))
+
+
+def _cut(body: nn.Module, entered: list[nn.Module]) -> None:
+    """Leave out what no picture entered: members of the backbone and of its sequences, wholly new to pictures."""
+    known = {id(one) for one in entered}
+    for parent in [body, *(one for one in entered if isinstance(one, nn.Sequential))]:
+        for name, child in parent.named_children():
+            if known.isdisjoint(map(id, child.modules())):
+                setattr(parent, name, nn.Identity())
+
+
+class _Course:
+    """What a pass through a backbone goes through, in order, with the sizes of the maps."""
+
+    def __init__(self) -> None:
+        self.entered: dict[str, nn.Module] = {}
+        self._came: dict[str, tuple[int, ...]] = {}
+        self._went: dict[str, tuple[int, ...]] = {}
+
+    def entering(self, name: str) -> Callable[..., None]:
+        """A hook that runs before a module."""
+
+        def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+            self.entered.setdefault(name, module)
+            self._came.setdefault(name, _size(inputs[0] if inputs else None))
+
+        return hook
+
+    def leaving(self, name: str) -> Callable[..., None]:
+        """A hook that runs after a module."""
+
+        def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            self._went.pop(name, None)
+            self._went[name] = _size(output)
+
+        return hook
+
+    def layers(self) -> tuple[str, ...]:
+        """The last module at each size of the maps, but for those on the way to a smaller one: a block's whole answer says
+        more than its first convolution. Maps of one pixel are no maps.
+        """
+        found: dict[tuple[int, ...], str] = {}
+        sizes = dict.fromkeys(size for size in self._went.values() if size and max(size) > 1)
+        for size in sizes:
+            names = [name for name, went in self._went.items() if name and went == size]
+            whole = [name for name in names if not any(self._shrinks(above, size) for above in _above(name))]
+            found[size] = (whole or names)[-1]
+        return tuple(name for name in self._went if name in found.values())
+
+    def _shrinks(self, name: str, size: tuple[int, ...]) -> bool:
+        return self._came.get(name) == size and self._went.get(name) != size
+
+
+def _size(value: Any) -> tuple[int, ...]:
+    """Height and width of maps; () of anything else."""
+    return tuple(value.shape[2:]) if isinstance(value, Tensor) and value.ndim == 4 else ()
+
+
+def _above(name: str) -> list[str]:
+    """The modules that hold a module, the backbone itself left out: 'a', 'a.b' for 'a.b.c'."""
+    parts = name.split('.')
+    return ['.'.join(parts[:count]) for count in range(1, len(parts))]
 
 
 class _Reached(Exception):
@@ -155,12 +237,6 @@ def _watching(body: nn.Module, names: Sequence[str], stop: bool = False) -> Iter
         for name in set(names) & set(modules):
             stack.callback(modules[name].register_forward_hook(keep(name)).remove)
         yield seen
-
-
-def _body(config: ExtractorConfig) -> nn.Module:
-    if config.network in SMALL:
-        return Small(config).to(memory_format=torch.channels_last)
-    raise UserError(f'{config.network} is not built yet')
 
 
 # The small families: four stages that halve the side, width, 2, 4 and 4 times width channels -------------------

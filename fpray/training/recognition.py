@@ -232,6 +232,56 @@ class TripletHead(Head):
         self.centres[seen] = kept * self.centres[seen] + (1 - kept) * means / counts[:, None]
 
 
+class Pairs:
+    """Pictures two by two of one identity, for the triplet head; `fpray.training.loop.Batches`.
+
+    A row is a pair, every pair of an identity once; n rows give 2 n pictures, a pair's next to each other, with labels. So
+    `LoopConfig.batch` and `images` count pairs here.
+
+    Args:
+        pixels: (N, C, H, W) uint8.
+        labels: (N,) int64.
+
+    Raises:
+        UserError: no identity has two pictures, or there is only one identity.
+    """
+
+    def __init__(self, pixels: np.ndarray, labels: np.ndarray) -> None:
+        self.pixels, self.labels = pixels, np.asarray(labels)
+        places = [np.flatnonzero(self.labels == label) for label in np.unique(self.labels)]
+        pairs = [place[np.column_stack(np.triu_indices(len(place), 1))] for place in places if len(place) > 1]
+        if len(pairs) < 2:
+            raise UserError('triplets need two identities with two pictures each', 'give more pictures')
+        self.pairs: np.ndarray = np.concatenate(pairs)
+        """(pairs, 2) rows of `pixels`."""
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def batch(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See `fpray.training.loop.Batches`."""
+        chosen = self.pairs[rows].reshape(-1)
+        return np.asarray(self.pixels[chosen]), self.labels[chosen]
+
+
+def settle(network: Extractor, pixels: np.ndarray, batch: int = 64, threads: int = 1) -> None:
+    """Sets a network's batch statistics to those of (N, C, H, W) uint8 pictures; the weights stay.
+
+    A network with random weights otherwise answers nearly the same for every picture.
+    """
+    norms = [one for one in network.modules() if isinstance(one, nn.modules.batchnorm._BatchNorm)]
+    momenta, size = [one.momentum for one in norms], min(batch, len(pixels))
+    with asked(network, threads) as device:
+        for one in norms:
+            one.reset_running_stats()
+            one.momentum = None  # the mean over the batches
+            one.train()
+        for first in range(0, len(pixels) - size + 1, size):  # whole batches alone: a filled one is not the set's
+            network(next(padded(pixels[first : first + size], size, device))[1])
+        for one, momentum in zip(norms, momenta, strict=True):
+            one.momentum = momentum
+
+
 def embed(network: Extractor, pixels: np.ndarray, batch: int = 64, threads: int = 1) -> np.ndarray:
     """Embeddings in eval mode, in batches of one size, the last one padded.
 
@@ -249,12 +299,23 @@ def embed(network: Extractor, pixels: np.ndarray, batch: int = 64, threads: int 
     return np.concatenate(found)
 
 
-def identification(network: Extractor, head: Head, pixels: np.ndarray, labels: np.ndarray, batch: int = 64,
+def identification(network: Extractor, head: Head | np.ndarray, pixels: np.ndarray, labels: np.ndarray, batch: int = 64,
                    threads: int = 1) -> np.ndarray:
-    """(N,) bool: whether the nearest centre of each of (N, C, H, W) uint8 pictures is that of its label (N,)."""
+    """Whether the nearest centre of a picture, by the cosine, is its identity's.
+
+    Args:
+        network, head: trained together; of the head its centres do, (classes, length).
+        pixels: (N, C, H, W) uint8.
+        labels: (N,) identities, as the head counts them.
+        batch, threads: as in `embed`.
+
+    Returns:
+        (N,) bool.
+    """
+    centres = torch.from_numpy(head) if isinstance(head, np.ndarray) else head.centres.detach().cpu()
     vectors = torch.from_numpy(embed(network, pixels, batch, threads))
     with torch.inference_mode():
-        found = F.normalize(vectors) @ F.normalize(head.centres.detach().float().cpu()).T
+        found = F.normalize(vectors) @ F.normalize(centres.float()).T
     return np.asarray(found.argmax(dim=1).numpy() == labels)
 
 

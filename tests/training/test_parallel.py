@@ -14,12 +14,13 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from fpray.models.config import CodecConfig, DiscriminatorConfig, GeneratorConfig, ScorerConfig
+from fpray.errors import UserError
+from fpray.models.config import CodecConfig, DiscriminatorConfig, ExtractorConfig, GeneratorConfig, ScorerConfig
 from fpray.models.gan import MinibatchDiscrimination
 from fpray.models.scorer import build_scorer
 from fpray.training.adversarial import GanLearner
 from fpray.training.classifier import ClassifierLearner
-from fpray.training.config import ClassifierConfig, GanConfig, LoopConfig, RateDistortionConfig
+from fpray.training.config import ClassifierConfig, GanConfig, LoopConfig, RateDistortionConfig, RecognitionConfig
 from fpray.training.loop import Learner, Pictures, train
 from fpray.training.parallel import (
     SyncedBatchNorm2d,
@@ -32,10 +33,13 @@ from fpray.training.parallel import (
     world_size,
 )
 from fpray.training.rate_distortion import CodecLearner
+from fpray.training.recognition import Pairs, RecognitionLearner
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = (16, 16)
 GENERATOR = GeneratorConfig(image=IMAGE, noise=8, widths=(8, 8))
+EXTRACTOR = ExtractorConfig('small-residual', length=6, image=IMAGE, width=8)
+NAMES = ['bce', 'wgan-gp', 'classifier', 'codec', 'arcface', 'triplet']
 
 
 def learners(loop: LoopConfig) -> dict[str, Learner]:
@@ -52,7 +56,18 @@ def learners(loop: LoopConfig) -> dict[str, Learner]:
             ClassifierConfig(ScorerConfig(image=IMAGE, classes=3, widths=(4, 8))), loop, 1
         ),
         'codec': CodecLearner(RateDistortionConfig(CodecConfig(n=8, m=12), crop=12), loop, 1),
+        'arcface': RecognitionLearner(
+            RecognitionConfig(EXTRACTOR, 'arcface', opening=((0.4, 0.5), (1.0, 1.0))), loop, 1, 3
+        ),
+        'triplet': RecognitionLearner(RecognitionConfig(EXTRACTOR, 'triplet'), loop, 1, 3),
     }
+
+
+def batches(name: str, pixels: np.ndarray, labels: np.ndarray) -> Pictures | Pairs:
+    """What a learner of this name is trained on."""
+    if name == 'triplet':
+        return Pairs(pixels, labels)
+    return Pictures(pixels, labels=labels if name in ('classifier', 'arcface') else None)
 
 
 def outcome(rank: int, world: int) -> dict:
@@ -63,7 +78,7 @@ def outcome(rank: int, world: int) -> dict:
     found: dict = {}
     for name, learner in learners(loop).items():
         course: list[dict[str, float]] = []
-        data = Pictures(pixels, labels=labels) if name == 'classifier' else Pictures(pixels)
+        data = batches(name, pixels, labels)
         train(
             loop,
             learner,
@@ -83,7 +98,16 @@ def outcome(rank: int, world: int) -> dict:
         rank=rank,
         world=world,
     )
-    return found | {'stopped': stopped} | operations(rank)
+    return found | {'stopped': stopped, 'refused': refusal(loop)} | operations(rank)
+
+
+def refusal(loop: LoopConfig) -> str:
+    """What is said of a backbone whose normalisation is none that workers can share; '' where it is taken."""
+    try:
+        RecognitionLearner(RecognitionConfig(ExtractorConfig('timm/lcnet_050', image=IMAGE)), loop, 1, 3)
+    except UserError as error:
+        return str(error)
+    return ''
 
 
 def operations(rank: int) -> dict:
@@ -123,7 +147,7 @@ def runs(tmp_path_factory) -> tuple[dict, dict, dict]:
     return alone, *(torch.load(folder / f'{rank}.pt', weights_only=True) for rank in range(2))
 
 
-@pytest.mark.parametrize('name', ['bce', 'wgan-gp', 'classifier', 'codec'])
+@pytest.mark.parametrize('name', NAMES)
 def test_two_workers_have_one_workers_losses(runs, name):
     alone, first, second = (run[name]['course'] for run in runs)
     assert len(alone) == 8
@@ -132,7 +156,7 @@ def test_two_workers_have_one_workers_losses(runs, name):
         assert first[step] == pytest.approx(losses, abs=1e-4, rel=1e-5)  # a codec's squared error is in the thousands
 
 
-@pytest.mark.parametrize('name', ['bce', 'wgan-gp', 'classifier', 'codec'])
+@pytest.mark.parametrize('name', NAMES)
 def test_two_workers_have_one_workers_weights(runs, name):
     alone, first, second = (run[name]['state'] for run in runs)
     for part, weights in alone.items():
@@ -183,6 +207,11 @@ def test_synced_batchnorm_is_batchnorm():
     for name in ('running_mean', 'running_var'):
         torch.testing.assert_close(synced.get_buffer(name), plain.get_buffer(name), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(synced.eval()(maps), plain.eval()(maps), rtol=1e-4, atol=1e-4)
+
+
+def test_a_backbone_whose_statistics_cannot_be_shared_wants_one_worker(runs):
+    assert runs[0]['refused'] == ''
+    assert all('timm/lcnet_050 cannot be trained by several workers: BatchNormAct2d' in run['refused'] for run in runs[1:])
 
 
 if __name__ == '__main__':
