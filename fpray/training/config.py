@@ -325,7 +325,7 @@ class ReconstructionConfig:
     """The network."""
     optimiser: Literal['adam', 'adagrad'] = 'adam'
     """adagrad: the source's."""
-    lr: float = 2e-3
+    lr: float = 1e-3
     """Learning rate at the start; Adam's falls on a cosine to 0 over the loop, Adagrad's lowers itself."""
     pixel: Literal['l1', 'l2'] = 'l1'
     """Error of the pixels, which lie in [-1, 1]: mean absolute, or mean squared (the source's)."""
