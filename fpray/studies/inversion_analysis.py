@@ -16,7 +16,7 @@ from fpray.store import Context
 from fpray.studies import sections as page
 from fpray.studies.groups import read_groups
 from fpray.studies.inversion_comparisons import all_sections
-from fpray.studies.inversion_config import END_TO_END, JUDGE, MEAN, PLACEBO, REHEARSAL, TOLD
+from fpray.studies.inversion_config import END_TO_END, JUDGE, MEAN, NEAREST, PLACEBO, REHEARSAL, TOLD
 from fpray.studies.inversion_evidence import Evidence
 from fpray.studies.inversion_tables import membership
 from fpray.studies.membership import as_json
@@ -136,6 +136,9 @@ class _Numbers:
             f'other people set.', f'{chain} Given the right network, the judge lets in {_share(told)}.',
             f'Own minus strangers: {_share(accepted["difference"], signed=True)}; an interval over '
             f'{accepted["difference"].n_people} people speaks of this network under this attack.']
+        if nearest := evidence.accepted(HEADLINE, NEAREST):
+            lines.append(f'The picture of the attacker\'s own people whose vector lies nearest to the stolen one, and nothing '
+                         f'trained but the inferred network, gets in {_share(nearest["own"])} of the time.')
         if evidence.everyone.meta['synthetic']:
             lines.append('These are synthetic fingers: the numbers say nothing about real people.')
         return lines
