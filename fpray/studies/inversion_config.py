@@ -345,13 +345,34 @@ def desk() -> InversionConfig:
         data=DataConfig(size=64, fingers=2, impressions=8, query_impressions=4),
         groups=GroupsConfig(public=150, adapt=40, attacker=125, judge=150, threshold=30, victims=40),
         candidates=CandidatesConfig(recognition=small('small-plain'),
-                                    loop=LoopConfig(images=60_000, batch=64, snapshot_every=0, report_every=6_000)),
-        adapt=AdaptConfig(loop=LoopConfig(images=20_000, batch=64, snapshot_every=0, report_every=4_000)),
+                                    loop=LoopConfig(images=40_000, batch=32, snapshot_every=0, report_every=4_000)),
+        adapt=AdaptConfig(loop=LoopConfig(images=20_000, batch=32, snapshot_every=0, report_every=4_000)),
         judge=JudgeConfig(recognition=small('small-residual'),
-                          loop=LoopConfig(images=60_000, batch=64, snapshot_every=0, report_every=6_000)),
-        invert=InvertConfig(training=ReconstructionConfig(reconstructor=ReconstructorConfig(width=128)),
-                            loop=LoopConfig(images=80_000, batch=32, snapshot_every=0, report_every=8_000)),
+                          loop=LoopConfig(images=60_000, batch=32, snapshot_every=0, report_every=6_000)),
+        invert=InvertConfig(
+            training=ReconstructionConfig(reconstructor=ReconstructorConfig(width=128), lr=1e-3, realism_weight=0.3),
+            loop=LoopConfig(images=60_000, batch=32, snapshot_every=0, report_every=6_000), brief=0.2),
         inference=InferenceConfig(loop=LoopConfig(images=100_000, batch=128, snapshot_every=0)))
+
+
+def faces() -> InversionConfig:
+    """Minutes, for few faces (40 people x 10): networks with ImageNet's weights, no people to train one on. Give
+    --data.root and --align landmarks, and --target.kind dlib or --judge.kind dlib."""
+    ready: dict[str, Any] = {'weights': 'package', 'length': 128}
+    return InversionConfig(
+        data=DataConfig(size=64, fingers=1, impressions=8, query_impressions=2),
+        groups=GroupsConfig(public=0, adapt=4, attacker=16, judge=0, threshold=10, victims=10),
+        candidates=CandidatesConfig(names=('efficientnet-lite0', 'efficientnet-lite1'),
+                                    recognition=small('efficientnet-lite0', **ready)),
+        adapt=AdaptConfig(loop=LoopConfig(images=1_600, batch=16, snapshot_every=0)),
+        target=TargetConfig(network='efficientnet-lite0'),
+        judge=JudgeConfig(recognition=small('efficientnet-lite2', **ready)),
+        invert=InvertConfig(
+            training=ReconstructionConfig(reconstructor=ReconstructorConfig(width=128), lr=1e-3, realism_weight=0.3),
+            loop=LoopConfig(images=9_600, batch=16, snapshot_every=0, report_every=1_600), brief=0.25,
+            placebo='efficientnet-lite1'),
+        inference=InferenceConfig(loop=LoopConfig(images=40_000, batch=128, snapshot_every=0)),
+        ladder=(NO_ADAPT, 'FT-2'), embeddings=(1, 5))
 
 
 def paper() -> InversionConfig:
@@ -382,4 +403,4 @@ def paper() -> InversionConfig:
         baselines=BaselinesConfig(equal_time=True))
 
 
-PRESETS = {'smoke': smoke, 'desk': desk, 'paper': paper}
+PRESETS = {'smoke': smoke, 'desk': desk, 'faces': faces, 'paper': paper}
