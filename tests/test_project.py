@@ -98,7 +98,8 @@ def test_readme_draws_every_room() -> None:
 def test_readme_uses_flags_that_exist() -> None:
     """Every flag of README belongs to a program that it shows, and each program still knows it."""
     known = {'--working-dir'}  # of `ray job submit`
-    for program in (['jobs/mia_sweep.py'], ['jobs/codec_audit.py'], ['-m', 'fpray.data.scan'],
+    for program in (['jobs/mia_sweep.py'], ['jobs/codec_audit.py'], ['jobs/model_inference.py'],
+                    ['jobs/model_inference.py', 'identify'], ['jobs/embedding_inversion.py'], ['-m', 'fpray.data.scan'],
                     ['-m', 'fpray.metrics.verification']):
         shown = subprocess.run([sys.executable, *program, '--help'], cwd=ROOT, capture_output=True, text=True,
                                env={**os.environ, 'PYTHONPATH': str(ROOT)}, check=True).stdout

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from fpray.models.config import ReconstructorConfig, reconstructor_maps
 from fpray.models.gan import EPSILON, same_padding
@@ -73,6 +74,19 @@ class Reconstructor(nn.Module):
         if self.config.last == 'sigmoid':
             return 2 * torch.sigmoid(picture) - 1
         return picture if self.training else picture.clamp(-1, 1)
+
+
+def build_critic(channels: int, width: int, seed: int = 0) -> nn.Module:
+    """A fresh critic, weights drawn from `seed`: (N, C, H, W) to (N, 1, H / 8, W / 8) raw numbers, one a patch of 22 px.
+
+    Three convolutions of stride 2 and LeakyReLU, then one of stride 1; spectral norm throughout.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        layers: list[nn.Module] = []
+        for before, after in pairwise((channels, width, 2 * width, 4 * width)):
+            layers += [spectral_norm(nn.Conv2d(before, after, 4, 2, 1)), nn.LeakyReLU(0.2)]
+        return nn.Sequential(*layers, spectral_norm(nn.Conv2d(4 * width, 1, 3, 1, 1)))
 
 
 def _enlarge(before: int, after: int, kernel: int, bias: bool) -> nn.ConvTranspose2d:

@@ -41,6 +41,7 @@ class RecognitionTask:
         start: stage of the extractor to go on from; None: fresh weights.
         group, number: whose pictures; the first so many people of it, None: all.
         rungs: (name, share of the images) of the moments that are kept, rising; () keeps the end alone.
+        held_out: pictures of each identity, the last drawn, that are not learned from.
     """
 
     pictures: Place
@@ -52,6 +53,7 @@ class RecognitionTask:
     loop: LoopConfig
     seed: int
     rungs: tuple[tuple[str, float], ...] = ()
+    held_out: int = HELD_OUT
 
     def build(self, rank: int, world: int, device: str) -> Trainable:
         """See `fpray.distributed.train.Task`."""
@@ -61,8 +63,8 @@ class RecognitionTask:
         if len(rows) < 2:
             raise UserError(f'{len(rows)} identity in the group {self.group}: a network learns to tell several apart',
                             f'give --groups.{self.group} more people')
-        learned = np.array([row for each in rows.values() for row in each[:len(each) - HELD_OUT]], np.int64)
-        held = np.array([row for each in rows.values() for row in each[len(each) - HELD_OUT:]], np.int64)
+        learned = np.array([row for each in rows.values() for row in each[:len(each) - self.held_out]], np.int64)
+        held = np.array([row for each in rows.values() for row in each[len(each) - self.held_out:]], np.int64)
         codes, names = labels_of(everyone.records, learned)
         start = load_extractor(locate(self.start)) if self.start is not None else None
         learner = RecognitionLearner(self.recognition, self.loop, self.seed, len(names), start=start,
@@ -129,15 +131,16 @@ class RecognitionWatch:
 def train_extractor(context: Context) -> None:
     """One extractor on a group's pictures.
 
-    Configuration: recognition, loop, group, people (None: all), seed. Inputs: pictures, people. Writes extractor.json,
-    extractor.safetensors, trained.json, and with recognition.opening the rungs beside them.
+    Configuration: recognition, loop, group, people (None: all), seed, optionally held_out. Inputs: pictures, people. Writes
+    extractor.json, extractor.safetensors, trained.json, and with recognition.opening the rungs beside them.
     """
     config = context.config
     recognition: RecognitionConfig = for_set(context.inputs['pictures'], config['recognition'])
     task = RecognitionTask(context.place('pictures'), context.place('people'),
                            context.place('extractor') if 'extractor' in context.inputs else None, config['group'],
                            config['people'], recognition, _with_rungs(config['loop'], recognition), config['seed'],
-                           tuple((rung.name, rung.share) for rung in ADAPTATIONS if rung.share and recognition.opening))
+                           tuple((rung.name, rung.share) for rung in ADAPTATIONS if rung.share and recognition.opening),
+                           config.get('held_out', HELD_OUT))
     fit(task, task.loop, config['seed'], context)
 
 

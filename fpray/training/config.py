@@ -325,7 +325,7 @@ class ReconstructionConfig:
     """The network."""
     optimiser: Literal['adam', 'adagrad'] = 'adam'
     """adagrad: the source's."""
-    lr: float = 2e-3
+    lr: float = 1e-3
     """Learning rate at the start; Adam's falls on a cosine to 0 over the loop, Adagrad's lowers itself."""
     pixel: Literal['l1', 'l2'] = 'l1'
     """Error of the pixels, which lie in [-1, 1]: mean absolute, or mean squared (the source's)."""
@@ -339,6 +339,14 @@ class ReconstructionConfig:
     """Weight of the compared layers, all together."""
     embedding_weight: float = 1.0
     """Weight of 1 - cosine of the vectors of original and reconstruction; 0: off."""
+    realism_weight: float = 0.0
+    """Weight of a critic's opinion, which learns along to tell the attacker's pictures from reconstructions, patch by patch
+    (Isola et al. 2017; hinge loss and spectral norm as Miyato et al. 2018; the source has none); 0: off.
+    """
+    critic_width: int = 32
+    """Channels of the critic's first convolution; each of the three halves the side and doubles them."""
+    critic_lr: float = 4e-4
+    """Adam's learning rate of the critic at the start."""
     normalise: bool = True
     """Whether each layer's error is divided by its running mean, so that all weigh alike (eq. 3)."""
     warmup: float = 0.12
@@ -362,7 +370,9 @@ class ReconstructionConfig:
         _one_of('reconstruction.optimiser', self.optimiser, ('adam', 'adagrad'))
         _one_of('reconstruction.pixel', self.pixel, ('l1', 'l2'))
         _above_zero('reconstruction.lr', self.lr)
-        weights = ('pixel_weight', 'gradient_weight', 'perceptual_weight', 'embedding_weight')
+        _above_zero('reconstruction.critic_lr', self.critic_lr)
+        _whole('reconstruction.critic_width', self.critic_width, 1)
+        weights = ('pixel_weight', 'gradient_weight', 'perceptual_weight', 'embedding_weight', 'realism_weight')
         for name in (*weights, 'noise', 'shift', 'rotation', 'contrast'):
             _not_negative(f'reconstruction.{name}', getattr(self, name))
         _share('reconstruction.warmup', self.warmup)

@@ -18,13 +18,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from fpray.data.images import to_uint8
 from fpray.errors import UserError
 from fpray.models.config import ReconstructorConfig
 from fpray.models.extractors import Extractor
-from fpray.models.reconstructor import Reconstructor, build_reconstructor
+from fpray.models.reconstructor import Reconstructor, build_critic, build_reconstructor
 from fpray.training.classifier import augment
 from fpray.training.config import ClassifierConfig, LoopConfig, ReconstructionConfig
 from fpray.training.loop import WEIGHTS, Batch, asked, derive, padded, pick_device
@@ -110,19 +110,26 @@ class ReconstructionLearner:
         self.featured = 0
         self._alterations = ClassifierConfig(shift=config.shift, rotation=config.rotation, contrast=config.contrast)
         self.optimiser = self._optimiser([{'params': list(self.reconstructor.parameters())}])
+        self.critic: nn.Module | None = None
+        if config.realism_weight:
+            critic = build_critic(config.reconstructor.channels, config.critic_width, derive(seed, WEIGHTS, 1))
+            self.critic = synchronise(critic).to(self.device).to(memory_format=self._order)
+            self.critics = torch.optim.Adam(self.critic.parameters(), config.critic_lr, (0.5, 0.99))
 
     def step(self, batch: Batch, noise: torch.Generator) -> dict[str, Tensor]:
         """One step; see `Learner`.
 
         Returns:
             loss; pixel and gradient, mean errors; after the warm-up perceptual, the layers' mean error relative to the
-            originals' maps, and embedding, 1 - cosine.
+            originals' maps, embedding, 1 - cosine, and critic, its hinge loss: 2 where it is fooled, 0 where it is not.
         """
         pixels, vectors = batch
         share = min(self.steps * self.loop.batch / self.loop.images, 1.0)
         if self.config.optimiser == 'adam':
             for group in self.optimiser.param_groups:
                 group['lr'] = group['initial_lr'] * cosine(share)
+        for group in self.critics.param_groups if self.critic is not None else ():
+            group['lr'] = self.config.critic_lr * cosine(share)
         self.steps += 1
         pixels = self._altered(pixels, noise)
         self.reconstructor.train()
@@ -142,10 +149,14 @@ class ReconstructionLearner:
             'running': dict(self.running),
             'reconstructor': self.reconstructor.state_dict(),
             'optimiser': self.optimiser.state_dict(),
+            'critic': None if self.critic is None else [self.critic.state_dict(), self.critics.state_dict()],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a `state_dict` of a learner with the same configuration."""
+        if self.critic is not None:
+            self.critic.load_state_dict(state['critic'][0])
+            self.critics.load_state_dict(state['critic'][1])
         self.steps, self.featured = state['steps'], state['featured']
         self.running = {name: value.to(self.device) for name, value in state['running'].items()}
         self.reconstructor.load_state_dict(state['reconstructor'])
@@ -181,7 +192,22 @@ class ReconstructionLearner:
                 cosines = F.cosine_similarity(found[EMBEDDING].float(), seen[EMBEDDING].float())
                 losses['embedding'] = 1 - cosines.mean()
                 total = total + self.config.embedding_weight * losses['embedding']
+        if late and self.critic is not None:
+            losses['critic'] = self._criticised(picture.detach(), pixels)
+            total = total - self.config.realism_weight * self.critic.requires_grad_(False)(picture).float().mean()
         return {'loss': total, **losses}
+
+    def _criticised(self, picture: Tensor, pixels: Tensor) -> Tensor:
+        """A step of the critic on reconstructions and originals; its hinge loss."""
+        assert self.critic is not None
+        critic = self.critic.requires_grad_(True)
+        found, real = critic(picture).float(), critic(pixels).float()
+        loss = F.relu(1 + found).mean() + F.relu(1 - real).mean()
+        self.critics.zero_grad(set_to_none=True)
+        loss.backward()
+        average_gradients(critic.parameters())
+        self.critics.step()
+        return loss.detach()
 
     def _compared(self) -> tuple[str, ...]:
         """Names of all that is compared in the network, each once."""
@@ -265,7 +291,8 @@ class AutoEncoderLearner(ReconstructionLearner):
         encoder_lr: float = 2e-4,
         device: torch.device | None = None,
     ) -> None:
-        plain = replace(config, pixel='l2', pixel_weight=1.0, gradient_weight=0.0, layers=(), embedding_weight=0.0)
+        plain = replace(config, pixel='l2', pixel_weight=1.0, gradient_weight=0.0, layers=(), embedding_weight=0.0,
+                        realism_weight=0.0)
         super().__init__(plain, loop, seed, network, vector_scale=vector_scale, device=device)
         self.encoder = self._copied(network).requires_grad_(True)
         self.optimiser = self._optimiser([

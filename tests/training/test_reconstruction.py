@@ -30,7 +30,8 @@ TINY = ReconstructorConfig(6, (16, 16), width=16, blocks=2)
 NETWORK = ExtractorConfig('small-plain', length=6, image=(16, 16), width=4)
 LAYERS = ('stages.0.1', 'stages.2.0')
 PLAIN = ReconstructionConfig(TINY, embedding_weight=0.0)
-FULL = ReconstructionConfig(TINY, layers=LAYERS, warmup=0.3, noise=0.1, shift=0.05, rotation=5, contrast=0.1)
+FULL = ReconstructionConfig(TINY, layers=LAYERS, warmup=0.3, noise=0.1, shift=0.05, rotation=5, contrast=0.1,
+                            realism_weight=0.1, critic_width=4)
 LOOP = LoopConfig(images=160, batch=8, snapshot_every=0)
 
 
@@ -150,6 +151,36 @@ def test_the_learning_rate_falls_for_adam_alone():
     for optimiser, rate in (('adam', 1e-3), ('adagrad', 2e-3)):
         learner, _ = one_step(replace(PLAIN, optimiser=optimiser, lr=2e-3), steps=10)  # halfway of 160 pictures
         assert learner.optimiser.param_groups[0]['lr'] == pytest.approx(rate)
+
+
+def test_a_critic_asks_for_the_texture_that_no_vector_foretells():
+    """Stripes whose phase is chance: the likeliest single picture is flat, the believable one is striped."""
+    rng = np.random.default_rng(4)
+    phase = rng.uniform(0, 2 * np.pi, 1_000)[:, None, None, None]
+    stripes = 127.5 + 90 * np.sin(np.arange(16) * np.pi / 2 + phase) * np.ones((1, 1, 16, 1))
+    data = Embedded(stripes.astype(np.uint8), rng.standard_normal((1_000, 6)).astype(np.float32))
+    fresh, found = rng.standard_normal((32, 6)).astype(np.float32), {}
+    for weight in (0.0, 1.0):
+        config = replace(PLAIN, realism_weight=weight, critic_width=8, lr=1e-3)
+        learner, course = learnt(config, replace(LOOP, images=4_800), data=data)
+        found[weight] = reconstruct(learner.reconstructor, fresh).astype(float).std(axis=(2, 3)).mean()
+    assert found[0.0] < 15 and found[1.0] > 2 * found[0.0], f'{found}, the originals 64'
+    assert 'critic' in course[-1]
+
+
+def test_the_critic_learns_with_its_hinge_loss_and_the_reconstructor_from_its_opinion():
+    data = scenes()
+    learner = ReconstructionLearner(replace(PLAIN, realism_weight=0.5, warmup=0.0, critic_width=4), LOOP, 1,
+                                    vector_scale=data.scale)
+    pixels, vectors = (torch.from_numpy(each) for each in data.batch(np.arange(8)))
+    assert learner.critic is not None
+    before = copy.deepcopy(learner.critic.state_dict())
+    losses = learner.step((to_float(pixels), vectors), torch.Generator())
+    assert losses['critic'] > 0 and losses['loss'] != losses['pixel'] + losses['gradient']
+    moved = [not torch.equal(before[name], value) for name, value in learner.critic.state_dict().items()]
+    assert any(moved)
+    plain = ReconstructionLearner(PLAIN, LOOP, 1, vector_scale=data.scale)
+    assert plain.critic is None and 'critic' not in plain.step((to_float(pixels), vectors), torch.Generator())
 
 
 def test_the_callers_network_is_left_alone():

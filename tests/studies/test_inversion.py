@@ -1,0 +1,223 @@
+"""The plan of an inversion: a graph whose keys hang on what they should, and bad input refused before anything is left."""
+
+import io
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fpray.errors import UserError
+from fpray.studies.embedding_config import NO_ADAPT
+from fpray.studies.inversion import OWNER, SHUFFLED, arms_of, most_embeddings, plan
+from fpray.studies.inversion_config import (
+    END_TO_END,
+    IDENT,
+    MEAN,
+    NEAREST,
+    OTHER,
+    PLACEBO,
+    PRESETS,
+    REHEARSAL,
+    SAME,
+    TOLD,
+    InversionConfig,
+    TargetConfig,
+    key_of,
+)
+from fpray.studies.plan import Plan
+
+SMOKE = replace(PRESETS['smoke'](), seed=5)
+
+
+def keys(laid: Plan) -> dict[str, str]:
+    return {stage.name: stage.key for stage in laid.stages}
+
+
+def changed(config: InversionConfig, other: InversionConfig) -> set[str]:
+    before, after = keys(plan(config)), keys(plan(other))
+    return {name for name, key in before.items() if after.get(name) != key}
+
+
+def with_part(config: InversionConfig, part: str, **fields: object) -> InversionConfig:
+    return replace(config, **{part: replace(getattr(config, part), **fields)})
+
+
+def write_set(folder: Path, people: int, pictures: int = 6, size: int = 48) -> Path:
+    folder.mkdir(parents=True)
+    for person in range(1, people + 1):
+        for number in range(1, pictures + 1):
+            rng = np.random.default_rng([person, number])
+            Image.fromarray(rng.integers(0, 256, (size, size), np.uint8)).save(folder / f'{person}_{number}.png')
+    return folder
+
+
+@pytest.fixture(scope='module')
+def pictures(tmp_path_factory) -> Path:
+    return write_set(tmp_path_factory.mktemp('set') / 'set', 60)
+
+
+def on(folder: Path, **fields: object) -> InversionConfig:
+    return replace(SMOKE, **{'data': replace(SMOKE.data, root=str(folder), layout='fvc'), **fields})
+
+
+@pytest.mark.parametrize('name', PRESETS)
+def test_a_plan_is_a_graph_that_ends_in_the_numbers(name):
+    laid = plan(PRESETS[name]())
+    names, found = [stage.name for stage in laid.stages], set()
+    assert len(set(names)) == len(names) and names[0] == 'pictures' and laid.numbers.name == 'numbers'
+    assert len({stage.key for stage in laid.stages}) == len(names), 'no two stages have one key'
+    for stage in laid.stages:
+        assert {one.key for one in stage.inputs.values()} <= found, f'{stage.name} comes before what it reads'
+        found.add(stage.key)
+
+
+def test_the_endpoint_comes_with_its_controls_and_baselines():
+    headline = {arm.name: arm for arm in arms_of(SMOKE)['headline']}
+    assert set(headline) == {END_TO_END, TOLD, PLACEBO, MEAN, NEAREST, REHEARSAL}
+    assert {arm.system for arm in headline.values()} == {key_of(SMOKE.target.network, SMOKE.target.rung)}
+    assert headline[PLACEBO].network == SMOKE.invert.placebo != SMOKE.target.network
+    assert headline[REHEARSAL].group == 'threshold'
+
+
+def test_the_attacker_trains_on_its_own_people_with_the_unadapted_network_alone():
+    stages = {stage.name: stage for stage in plan(SMOKE).stages}
+    for name, stage in stages.items():
+        if stage.family == 'reconstructor' and name != f'reconstructor/{OWNER}':
+            assert stage.inputs['pictures'].family == 'attacker' and stage.inputs['vectors'].family == 'known'
+            assert stage.inputs['network'].family == 'candidate' and stage.config['rung'] == ''
+    assert stages['guess'].inputs['known/small-plain'].inputs['extractor'] is stages['candidate/small-plain']
+    assert not any('judge' in stage.inputs.values() for stage in stages.values() if stage.family in ('guess', 'invert'))
+
+
+def test_a_change_trains_again_only_what_it_changes():
+    def trained(names: set[str]) -> set[str]:
+        return {name for name in names if name.split('/')[0] in ('candidate', 'ladder', 'judge', 'reconstructor')}
+
+    assert trained(changed(SMOKE, with_part(SMOKE, 'judge', loop=replace(SMOKE.judge.loop, images=320)))) == {'judge'}
+    assert trained(changed(SMOKE, replace(SMOKE, embeddings=(1,)))) == set()
+    assert trained(changed(SMOKE, with_part(SMOKE, 'adapt', lr=1e-3))) == {'ladder/small-plain', *(
+        f'reconstructor/{name}' for name in ('small-dense', 'small-residual')), f'reconstructor/{OWNER}'}, \
+        'whoever is guessed hangs on the target; the brief ones of the comparisons do not'
+    assert not any(name.startswith('reconstructor/small-plain') for name in changed(
+        SMOKE, with_part(SMOKE, 'target', rung='FT-5'))), 'an adapted target is inverted with the same reconstructor'
+
+
+def test_every_training_has_a_seed_of_its_own():
+    seeds = [stage.config['seed'] for stage in plan(PRESETS['desk']()).stages
+             if stage.family in ('candidate', 'ladder', 'judge', 'reconstructor')]
+    assert len(seeds) == len(set(seeds))
+
+
+def test_several_stolen_templates_leave_the_references_alone():
+    assert most_embeddings(replace(SMOKE, embeddings=(1, 3, 10))) == 3, '6 pictures, of which 2 are references'
+    assert 'several' not in arms_of(replace(SMOKE, embeddings=(1,)))
+    assert all(IDENT not in arm.name for arm in arms_of(SMOKE)['several'])
+
+
+def test_a_black_box_is_one_of_the_pool_and_its_placebo_learns_from_shuffled_pairs(pictures):
+    config = on(pictures, target=TargetConfig(kind='dlib'))
+    stages = {stage.name: stage for stage in plan(config).stages}
+    assert config.pool[-1] == 'dlib' and config.right == 'dlib'
+    assert stages[f'reconstructor/{SHUFFLED}'].config['shuffled'] and 'network' not in stages['reconstructor/dlib'].inputs
+    assert not any(name.startswith('ladder') for name in stages) and 'known/Same-PreProc/dlib' in stages
+
+
+def test_a_network_that_comes_trained_needs_no_people(pictures):
+    ready = replace(SMOKE.judge.recognition.extractor, name='efficientnet-lite0', weights='package')
+    config = replace(on(pictures), judge=replace(SMOKE.judge, recognition=replace(SMOKE.judge.recognition, extractor=ready)),
+                     groups=replace(SMOKE.groups, judge=0))
+    stages = {stage.name: stage for stage in plan(config).stages}
+    assert 'loop' not in stages['judge'].config, 'nothing is trained'
+    with pytest.raises(UserError, match='judge'):
+        with_part(SMOKE, 'groups', judge=0)
+
+
+def test_keys_hold_no_paths(pictures, tmp_path):
+    config = on(pictures, attacker=replace(SMOKE.attacker, folder=str(write_set(tmp_path / 'more', 3))))
+    assert all(str(tmp_path) not in str(stage.config) and str(pictures) not in str(stage.config)
+               for stage in plan(config).stages)
+    moved = write_set(tmp_path / 'elsewhere', 60)
+    assert keys(plan(on(pictures))) == keys(plan(on(moved)))
+
+
+# Bad input --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('part, change, fault', [
+    ('target', {'model': 'nosuch'}, 'unknown model'), ('target', {'network': 'nosuch'}, 'target.network'),
+    ('target', {'rung': 'FT-9'}, 'FT-9'), ('target', {'templates': 'x'}, 'templates'),
+    ('target', {'kind': 'nosuch'}, 'nosuch'), ('target', {'kind': 'dlib'}, 'data.root'),
+    ('invert', {'placebo': 'small-plain'}, 'target itself'),
+    ('invert', {'placebo': 'nosuch'}, 'placebo'), ('invert', {'brief': 0.0}, 'brief'),
+    ('invert', {'depths': (2.0,)}, 'depths'),
+    ('attacker', {'conditions': (OTHER,)}, SAME), ('attacker', {'conditions': ('nosuch', SAME)}, 'nosuch'),
+    ('judge', {'kind': 'matcher'}, 'ppi'), ('search', {'trials': 1, 'rounds': 2}, 'rounds'),
+    ('groups', {'adapt': 0}, 'groups.adapt'), ('data', {'impressions': 2, 'query_impressions': 0}, 'pictures an identity')])
+def test_a_part_that_cannot_be_is_refused(part, change, fault):
+    with pytest.raises(UserError, match=fault):
+        with_part(SMOKE, part, **change)
+
+
+@pytest.mark.parametrize('change, fault', [
+    ({'ladder': (NO_ADAPT, 'FT-9')}, 'FT-9'), ({'embeddings': (0,)}, 'embeddings'), ({'embeddings': (1, 1)}, 'twice'),
+    ({'align': 'landmarks'}, 'align'), ({'seed': -1}, 'seed')])
+def test_a_configuration_that_cannot_be_is_refused(change, fault):
+    with pytest.raises(UserError, match=fault):
+        replace(SMOKE, **change)
+
+
+def test_the_judge_must_be_of_another_family_than_the_target():
+    same = replace(SMOKE.judge.recognition, extractor=replace(SMOKE.judge.recognition.extractor, name='small-plain'))
+    with pytest.raises(UserError, match='own family'):
+        with_part(SMOKE, 'judge', recognition=same)
+
+
+@pytest.mark.parametrize('people, pictures, fault', [(60, 1, 'different pictures|are needed'), (1, 6, 'people can be used')])
+def test_one_identity_or_no_genuine_pairs_are_refused_by_names_alone(tmp_path, people, pictures, fault):
+    folder = write_set(tmp_path / 'set', people, pictures)
+    with pytest.raises(UserError, match=fault):
+        plan(on(folder, data=replace(SMOKE.data, root=str(folder), layout='fvc', query_impressions=0)))
+
+
+def bad(kind: str, good: np.ndarray) -> bytes:
+    """Contents of a file that is no template."""
+    held = io.BytesIO()
+    if kind == 'pickle':
+        np.save(held, np.array([{'a': 1}], dtype=object), allow_pickle=True)
+    elif kind == 'bare pickle':
+        held.write(pickle.dumps([1.0]))
+    elif kind == 'picture':
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(held, 'PNG')
+    elif kind == 'picture array':
+        np.save(held, np.zeros((8, 8), np.uint8))
+    else:
+        np.save(held, {'nan': np.where(np.arange(len(good)) == 2, np.nan, good), 'long': np.append(good, 1.0)}[kind])
+    return held.getvalue()
+
+
+@pytest.mark.parametrize('kind, fault', [
+    ('pickle', 'pickle'), ('bare pickle', 'pickle'), ('picture', 'picture'), ('picture array', 'picture or a table'),
+    ('nan', 'not finite'), ('long', 'length 33'), ('missing', 'missing')])
+def test_a_bad_template_is_refused_before_anything_is_left(pictures, tmp_path, kind, fault):
+    folder = tmp_path / 'templates'
+    folder.mkdir()
+    for path in pictures.iterdir():
+        np.save(folder / f'{path.stem}.npy', np.random.default_rng(1).normal(size=32).astype(np.float32))
+    config = on(pictures, target=TargetConfig(kind='templates', templates=str(folder)))
+    plan(config)
+    wrong = folder / '7_2.npy'
+    good = np.load(wrong)
+    wrong.unlink()
+    if kind != 'missing':
+        wrong.write_bytes(bad(kind, good))
+    with pytest.raises(UserError, match=fault):
+        plan(config)
+
+
+def test_answers_that_are_none_are_refused(pictures, tmp_path):
+    (tmp_path / 'answers.npz').write_text('no')
+    with pytest.raises(UserError, match='no extractor'):
+        plan(on(pictures, target=TargetConfig(kind='callable', answers=str(tmp_path / 'answers.npz'))))
