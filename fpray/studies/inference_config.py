@@ -11,7 +11,16 @@ from fpray.data.config import DataConfig, GroupsConfig
 from fpray.errors import UserError, one_of, whole
 from fpray.models.config import EMBEDDINGS, LITE, TABLE_13, TARGETS, ExtractorConfig
 from fpray.studies.config import check_data
-from fpray.studies.embedding_config import REFERENCES, TEMPLATE, AdaptConfig, CandidatesConfig, check_groups, once, rung_of
+from fpray.studies.embedding_config import (
+    REFERENCES,
+    TEMPLATE,
+    AdaptConfig,
+    CandidatesConfig,
+    check_groups,
+    no_address,
+    once,
+    rung_of,
+)
 from fpray.training.config import AttributeTraining, LoopConfig, RecognitionConfig
 
 PRIMARY = 'auxiliary'
@@ -79,9 +88,7 @@ class AttackerConfig:
         if not 0 < self.alarms < 1:
             raise UserError(f'--attacker.alarms {self.alarms}', 'give a share above 0 and below 1')
         for name in ('other', 'folder'):
-            if '://' in getattr(self, name):
-                raise UserError(f'--attacker.{name} {getattr(self, name)} is an address',
-                                'give a folder that every machine sees under this path')
+            no_address(f'--attacker.{name}', getattr(self, name))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from fpray.attacks.compactness import compactness
 from fpray.metrics.identification import cmc, nonmate_scores, open_set, rank_n
 from fpray.metrics.lipschitz import network_bound
-from fpray.metrics.membership import auc_clustered
+from fpray.metrics.membership import auc_clustered, auc_difference
 from fpray.metrics.rate import Rate
 from fpray.metrics.verification import d_prime, error_curve, failure_to_acquire, far_frr, separation, threshold_at_fmr
 from fpray.studies import sections as page
@@ -312,11 +312,12 @@ def membership(evidence: Evidence) -> dict[str, Rate] | None:
     order = np.argsort(asked)
     places = order[np.searchsorted(asked, rows, sorter=order)]
     person, identity = (evidence.everyone.records[name].to_numpy().astype(str)[rows] for name in ('subject', 'identity'))
-    found = {}
-    for name, key in (('the target', evidence.system), ('placebo: the judge', JUDGE)):
-        who, score = compactness(np.asarray(vectors_of(inputs[f'vectors/{key}']))[places], person, identity)
-        found[name] = auc_clustered(score, np.isin(who, groups.people['adapt']), who, seed=evidence.seed)
-    return found
+    scores = {name: compactness(np.asarray(vectors_of(inputs[f'vectors/{key}']))[places], person, identity)
+              for name, key in (('the target', evidence.system), ('placebo: the judge', JUDGE))}
+    (who, own), (_, other) = scores.values()
+    inside = np.isin(who, groups.people['adapt'])
+    found = {name: auc_clustered(score, inside, who, seed=evidence.seed) for name, (_, score) in scores.items()}
+    return found | {'target minus placebo': auc_difference(own, other, inside, who)}
 
 
 def members(evidence: Evidence) -> page.Body | None:
