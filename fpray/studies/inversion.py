@@ -146,12 +146,17 @@ def arms_of(config: InversionConfig) -> dict[str, tuple[Arm, ...]]:
     return found
 
 
+def wrong_of(config: InversionConfig) -> str:
+    """Key of the placebo's reconstructor."""
+    return SHUFFLED if config.box else config.invert.placebo
+
+
 def _headline(config: InversionConfig, right: str, system: str) -> tuple[Arm, ...]:
     """The endpoint's attack, the same with the right model given, its controls and its baselines."""
     direct = config.baselines.equal_time or config.baselines.steps
-    wrong = SHUFFLED if config.box else config.invert.placebo
-    return (Arm(END_TO_END, system, 'guess'), Arm(TOLD, system, 'network', right), Arm(PLACEBO, system, 'network', wrong),
-            Arm(MEAN, system, 'mean'), Arm(NEAREST, system, 'nearest', right),
+    return (Arm(END_TO_END, system, 'guess'), Arm(TOLD, system, 'network', right),
+            Arm(PLACEBO, system, 'network', wrong_of(config)), Arm(MEAN, system, 'mean'),
+            Arm(NEAREST, system, 'nearest', right),
             *((Arm(DIRECT, system, 'direct', right),) if direct and not config.box else ()),
             Arm(REHEARSAL, system, 'network', right, group='threshold'))
 
@@ -183,6 +188,7 @@ class _Layout:
         self.arms = arms_of(self.config)
         self.networks: dict[str, tuple[Stage, str]] = {}  # key of an extractor -> its stage and rung
         self.vectors: dict[str, Stage] = {}  # key -> vectors of whoever is asked about
+        self.place = '' if self.config.box else self.config.target.rung
         self.places = {rung: key_of(self.config.right, rung) for rung in rungs_of(self.config)} or {'': self.config.right}
         self.known: dict[tuple[str, str], Stage] = {}  # (condition, network) -> vectors of the attacker's pictures
 
@@ -368,7 +374,8 @@ class _Layout:
             asked['search'] = self.search(name)
         return self.laid.add(f'reconstructor/{key}', steps.reconstructor, {
             'training': invert.training, 'loop': loop, 'depths': invert.depths, 'rung': rung, 'shuffled': shuffled,
-            'joint': key == OWNER, 'needed': name if guess is not None else '', 'seed': self.seed('reconstructor', key)},
+            'joint': key == OWNER, 'place': self.place if guess is not None else '',
+            'needed': name if guess is not None else '', 'seed': self.seed('reconstructor', key)},
             {**inputs, **asked}, (60 if guess is None else 10) * (invert.brief if brief else 1), in_process(loop))
 
     def search(self, name: str) -> Stage:
@@ -392,7 +399,8 @@ class _Layout:
         vectors = {f'vectors/{key}': self.vectors[key] for key in systems}
         made = self.laid.add(f'invert/{group}', steps.invert, {
             'arms': arms, 'pool': config.pool, 'seed': self.seed('invert', group), 'steps': config.baselines.steps,
-            'equal_time': config.baselines.equal_time, 'places': self.places},
+            'equal_time': config.baselines.equal_time, 'places': self.places,
+            'wrong': wrong_of(config)},
             {**base, **vectors, **self.sources(arms, guess)}, 3)
         judges = {'network/judge': self.networks[JUDGE][0]} if JUDGE in self.networks else {}
         if JUDGE in self.vectors:
@@ -418,7 +426,9 @@ class _Layout:
         found: dict[str, Stage] = {}
         for arm in arms:
             if arm.how in ('network', 'guess'):
-                keys = [arm.network] if arm.how == 'network' else list(self.config.pool)
+                keys = [arm.network] if arm.how == 'network' else [
+                    wrong_of(self.config), *(key for name in self.config.pool for key in (name, f'{name}/{SAME}')
+                                             if key in self.reconstructors)]
                 found |= {f'reconstructor/{key}': self.reconstructors[key] for key in keys}
             if arm.how == 'guess':
                 found['guess'] = guess

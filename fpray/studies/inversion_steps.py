@@ -27,7 +27,7 @@ from fpray.models.extractors import build_extractor
 from fpray.store import Context
 from fpray.studies.embedding_config import REFERENCES, TEMPLATE
 from fpray.studies.groups import read_groups
-from fpray.studies.inversion_config import BASELINE, IDENT, JUDGE, OTHER, Arm, LayerSearchConfig
+from fpray.studies.inversion_config import BASELINE, IDENT, JUDGE, OTHER, SAME, Arm, LayerSearchConfig
 from fpray.studies.inversion_tasks import TRAINED, ReconstructionTask
 from fpray.studies.recognition_steps import asked_in_blocks, cosine, read_extractor, vectors_of
 from fpray.training.recognition import embed, load_extractor, save_extractor
@@ -37,6 +37,7 @@ HELD_OUT = 2  # pictures of each identity that the adaptation does not see: how 
 REAL = 'real'  # the name under which real templates are compared
 IMAGE, IMPRESSION = 'same image', 'another impression'  # what a probe is compared with
 GROUPS: tuple[Literal['victims', 'threshold'], ...] = ('victims', 'threshold')
+LEAST = 0.05  # share of the target's vectors that must be taken for a network's before a reconstructor is trained for it
 UNUSED = 'unused.json'
 GUESSES = 'guesses.json'
 
@@ -253,13 +254,13 @@ class Asked:
 
 
 def reconstructor(context: Context) -> None:
-    """One reconstructor; where nobody's vector was taken for its network, none is trained: unused.json."""
+    """One reconstructor; where hardly any vector of the target was taken for its network, none is trained: unused.json."""
     config = context.config
     if config['needed']:
-        answers = read_guesses(context.inputs['guess'])['answers']
-        if not any(config['needed'] in each['named'] for each in answers.values()):
-            (context.out / UNUSED).write_text(json.dumps({'network': config['needed'], 'why': 'nobody\'s vector was taken '
-                                                          'for this network\'s'}))
+        named = read_guesses(context.inputs['guess'])['answers'][config['place']]['named']
+        if named.count(config['needed']) < LEAST * len(named):
+            facts = {'network': config['needed'], 'named': named.count(config['needed'])}
+            (context.out / UNUSED).write_text(json.dumps(facts))
             return
     start = time.monotonic()
     layers = tuple(json.loads((context.inputs['search'] / 'layers.json').read_text())['layers']) \
@@ -399,12 +400,21 @@ class _Inverter:
         pictures: np.ndarray | None = None
         for name in sorted(set(named)):
             mine = np.flatnonzero(named == name)
-            made = self.drawn(name, stolen[mine])
+            made = self.drawn(self.stand_in(name), stolen[mine])
             if pictures is None:
                 pictures = np.empty((len(stolen), *made.shape[1:]), np.uint8)
             pictures[mine] = made
         assert pictures is not None
         return pictures
+
+    def stand_in(self, name: str) -> str:
+        """Key of the reconstructor for a network; of one that hardly anybody's vector was taken for, a shorter training's,
+        or the placebo's, which is wrong as well."""
+        inputs = self.context.inputs
+        if not (inputs[f'reconstructor/{name}'] / UNUSED).exists():
+            return name
+        brief = f'{name}/{SAME}'
+        return brief if f'reconstructor/{brief}' in inputs else str(self.context.config['wrong'])
 
     def moved(self, stolen: np.ndarray) -> np.ndarray:
         """The stolen vectors in the space that the reconstructor knows.

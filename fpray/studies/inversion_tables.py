@@ -27,7 +27,7 @@ from fpray.studies.inversion_config import (
     TOLD,
 )
 from fpray.studies.inversion_evidence import STRICT, Evidence, pairs_of, searched
-from fpray.studies.inversion_steps import HELD_OUT, IMAGE, IMPRESSION, quality_of
+from fpray.studies.inversion_steps import HELD_OUT, IMAGE, IMPRESSION, LEAST, quality_of
 from fpray.studies.recognition_steps import vectors_of
 from fpray.training.reconstruction import load_reconstructor
 
@@ -171,9 +171,10 @@ def _chain_row(evidence: Evidence, rung: str, place: str) -> Row:
 
 
 def _spared(evidence: Evidence) -> str:
-    """Candidates that nobody's vector was taken for."""
+    """Candidates that hardly anybody's vector was taken for."""
     names = [label(name) for name in evidence.config['pool'] if evidence.unused(name)]
-    return f'no reconstructor was trained for {", ".join(names)}: nobody\'s vector was taken for theirs' if names else ''
+    return (f'under {LEAST:.0%} of the target\'s vectors were taken for {", ".join(names)}: there, a shorter training\'s '
+            'reconstructor or the placebo\'s stands in') if names else ''
 
 
 # Recognition ------------------------------------------------------------------------------------------------------

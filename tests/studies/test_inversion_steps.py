@@ -160,10 +160,11 @@ def trained(world: dict[str, Path], folder: Path, needed: str = '', **config: An
     vectors = embed(build_extractor(NETWORK, 0).eval(), np.asarray(ImageSet.load(attacker.out).pixels))
     guess = folder / 'guess'
     guess.mkdir()
-    (guess / 'guesses.json').write_text(json.dumps({'answers': {'FT-1': {'named': ['one', 'one']}}}))
+    named = {'FT-1': {'named': ['one'] * 29 + ['two']}, 'FT-5': {'named': ['two'] * 30}}
+    (guess / 'guesses.json').write_text(json.dumps({'answers': named}))
     made = context(folder / 'reconstructor', {
         'training': ReconstructionConfig(reconstructor=RECONSTRUCTOR), 'loop': LOOP, 'depths': (0.5, 1.0), 'rung': '',
-        'shuffled': False, 'joint': False, 'needed': needed, 'seed': 3, **config}, {
+        'shuffled': False, 'joint': False, 'needed': needed, 'place': 'FT-1', 'seed': 3, **config}, {
         'pictures': attacker.out, 'vectors': with_vectors(folder / 'known', vectors), 'network': world['network/one'],
         'guess': guess})
     steps.reconstructor(made)
@@ -200,7 +201,7 @@ def test_layers_at_shares_of_the_depth():
 
 def inverted(world: dict[str, Path], folder: Path, *arms: Arm, **inputs: Path) -> list[np.ndarray]:
     made = context(folder / 'invert', {'arms': arms, 'pool': ('one', JUDGE), 'places': {'FT-1': 'one'}, 'steps': 0,
-                                       'equal_time': False, 'seed': 3}, {**world, **inputs})
+                                       'equal_time': False, 'wrong': JUDGE, 'seed': 3}, {**world, **inputs})
     steps.invert(made)
     return [np.load(made.out / f'pixels-{number}.npy') for number in range(len(arms))]
 
