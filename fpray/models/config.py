@@ -525,7 +525,7 @@ class ReconstructorConfig:
     """Channels of a picture: 1 gray, 3 colour (Table 14: 3)."""
     family: Literal['table-14', 'scaled'] = 'scaled'
     """table-14: maps by length as printed, kernels of 5 px; scaled: `width`, `blocks` and `kernel`."""
-    width: int = 256
+    width: int = 128
     """scaled: channels of the first map; each block halves them."""
     blocks: int = 4
     """scaled: number of transposed convolutions."""

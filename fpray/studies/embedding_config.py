@@ -94,6 +94,16 @@ def check_groups(data: DataConfig, groups: GroupsConfig, needed: Sequence[str], 
                         f'give {pictures} together')
 
 
+def no_address(flag: str, path: str) -> None:
+    """Refuses an address where pictures are read by path.
+
+    Raises:
+        UserError: one line that names the flag.
+    """
+    if '://' in path:
+        raise UserError(f'{flag} {path} is an address', 'give a folder that every machine sees under this path')
+
+
 def once(flag: str, names: Sequence[str]) -> None:
     """Refuses a list in which something stands twice: a stage's name would.
 

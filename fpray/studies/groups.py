@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fpray.data.config import GROUPS, DataConfig, GroupsConfig
 from fpray.data.groups import Groups, deal
@@ -93,3 +94,30 @@ def people_lines(laid: Plan) -> list[str]:
     return [f'people a group{note}', *(f'  {group}: {len(people):,} people, {len(groups.of(group)):,} identities, '
                                        f'{len(groups.pictures(group)):,} pictures'
                                        for group, people in groups.people.items())]
+
+
+def described(everyone: ImageSet, groups: Groups) -> dict[str, Any]:
+    """Of a study's results: the set, and how its people are divided."""
+    records, meta = everyone.records, everyone.meta
+    original = records[~records['altered'].astype(bool)] if 'altered' in records else records
+    divided = {group: {'people': len(people), 'identities': len(groups.of(group)), 'images': len(groups.pictures(group))}
+               for group, people in groups.people.items() if people}
+    return {'name': meta['name'], 'layout': meta['layout'], 'synthetic': bool(meta['synthetic']),
+            'label': 'synthetic stand-in' if meta['synthetic'] else meta['name'],
+            'subject_known': bool(meta['subject_known']), 'n_people': int(original['subject'].nunique()),
+            'n_identities': int(original['identity'].nunique()), 'n_images': len(original),
+            'image_size': [int(side) for side in everyone.pixels.shape[2:]],
+            'duplicates_left_out': groups.left_out, 'ignored': int(meta.get('ignored', 0)),
+            'skipped': list(meta.get('skipped', [])), 'altered_for_iia': groups.altered, 'groups': divided}
+
+
+def group_notices(everyone: ImageSet, groups: Groups) -> list[str]:
+    """What a reader must know of the set and its division."""
+    found = []
+    if not everyone.meta['subject_known']:
+        found.append('the layout knows no persons: a finger stands for its person in every interval')
+    if groups.left_out:
+        found.append(f'{groups.left_out} pictures left out: the same pixels stand under several identities')
+    if groups.short:
+        found.append(f'{groups.short} identities left out for want of pictures')
+    return found

@@ -240,7 +240,8 @@ class _Layout:
         """Each candidate in turn is left out of the pool; and the twins, which never were in it."""
         known = twins if length == self.config.headline.length else {}
         return self.laid.add(f'unknown/{length}', steps.unknown, {
-            **self.learning(length, self.config.headline.condition), 'seed': self.seed('unknown', str(length))},
+            **self.learning(length, self.config.headline.condition), 'rung': self.config.headline.rung,
+            'seed': self.seed('unknown', str(length))},
             {'people': self.people, **self.of_length(length, vectors),
              **{f'twin/{name}': stage for name, stage in known.items()}}, 2)
 

@@ -29,7 +29,7 @@ from fpray.metrics.rate import Rate
 from fpray.store import Context
 from fpray.studies import sections as page
 from fpray.studies.embedding_config import NO_ADAPT, RUNGS
-from fpray.studies.groups import read_groups
+from fpray.studies.groups import described, group_notices, read_groups
 from fpray.studies.inference_config import PRIMARY
 from fpray.studies.inference_sections import sections
 from fpray.studies.inference_steps import Vectors, log_columns
@@ -233,16 +233,8 @@ class InferenceStudy:
 
     def notices(self) -> list[str]:
         """What a reader must know about the data."""
-        found, groups = [], self.groups
-        if not self.everyone.meta['subject_known']:
-            found.append('the layout knows no persons: a finger stands for its person in every interval')
-        if groups.left_out:
-            found.append(f'{groups.left_out} pictures left out: the same pixels stand under several identities')
-        if groups.short:
-            found.append(f'{groups.short} identities left out for want of pictures')
-        if groups.altered:
-            found.append('some pictures are altered versions of others of the same identity')
-        return found
+        altered = ['some pictures are altered versions of others of the same identity'] if self.groups.altered else []
+        return group_notices(self.everyone, self.groups) + altered
 
     def threats(self) -> list[dict[str, str]]:
         """The adversary of each attack."""
@@ -252,18 +244,7 @@ class InferenceStudy:
 
     def data(self) -> dict[str, Any]:
         """The set and how its people are divided."""
-        records, meta = self.everyone.records, self.everyone.meta
-        original = records[~records['altered'].astype(bool)] if 'altered' in records else records
-        return {'name': meta['name'], 'layout': meta['layout'], 'synthetic': bool(meta['synthetic']),
-                'label': 'synthetic stand-in' if meta['synthetic'] else meta['name'],
-                'subject_known': bool(meta['subject_known']), 'n_people': int(original['subject'].nunique()),
-                'n_identities': int(original['identity'].nunique()), 'n_images': len(original),
-                'image_size': [int(side) for side in self.everyone.pixels.shape[2:]],
-                'duplicates_left_out': self.groups.left_out, 'ignored': int(meta.get('ignored', 0)),
-                'skipped': list(meta.get('skipped', [])), 'altered_for_iia': self.groups.altered,
-                'groups': {group: {'people': len(subjects), 'identities': len(self.groups.of(group)),
-                                   'images': len(self.groups.pictures(group))}
-                           for group, subjects in self.groups.people.items() if subjects}}
+        return described(self.everyone, self.groups)
 
     # Folders
 

@@ -11,7 +11,16 @@ from fpray.data.config import DataConfig, GroupsConfig
 from fpray.errors import UserError, one_of, whole
 from fpray.models.config import EMBEDDINGS, LITE, TABLE_13, TARGETS, ExtractorConfig
 from fpray.studies.config import check_data
-from fpray.studies.embedding_config import REFERENCES, TEMPLATE, AdaptConfig, CandidatesConfig, check_groups, once, rung_of
+from fpray.studies.embedding_config import (
+    REFERENCES,
+    TEMPLATE,
+    AdaptConfig,
+    CandidatesConfig,
+    check_groups,
+    no_address,
+    once,
+    rung_of,
+)
 from fpray.training.config import AttributeTraining, LoopConfig, RecognitionConfig
 
 PRIMARY = 'auxiliary'
@@ -79,9 +88,7 @@ class AttackerConfig:
         if not 0 < self.alarms < 1:
             raise UserError(f'--attacker.alarms {self.alarms}', 'give a share above 0 and below 1')
         for name in ('other', 'folder'):
-            if '://' in getattr(self, name):
-                raise UserError(f'--attacker.{name} {getattr(self, name)} is an address',
-                                'give a folder that every machine sees under this path')
+            no_address(f'--attacker.{name}', getattr(self, name))
 
 
 @dataclass(frozen=True)
@@ -250,14 +257,14 @@ def desk() -> InferenceStudyConfig:
     """Minutes on two cores, real signal: four small networks of two lengths, their ladders, a pool, a small zoo.
 
     Lengths of 64 and 128, for the small networks have 128 features: a longer vector would lie in a plane of its own, which
-    tells its network at once. The owner adapts as fast as the networks were trained, and twice as long, so that FT-5 is as
-    far from the published network as the source's.
+    tells its network at once. The owner adapts at half the rate at which the networks were trained, and twice as long: FT-5
+    is then about as far from the published network as the source's.
     """
     return InferenceStudyConfig(
         data=DataConfig(size=64, fingers=2, impressions=4, query_impressions=4),
         groups=GroupsConfig(public=48, adapt=48, attacker=40, judge=0, threshold=24, victims=40),
         candidates=CandidatesConfig(loop=LoopConfig(images=8_000, batch=32, snapshot_every=0)),
-        adapt=AdaptConfig(loop=LoopConfig(images=16_000, batch=32, snapshot_every=0), lr=3e-3),
+        adapt=AdaptConfig(loop=LoopConfig(images=16_000, batch=32, snapshot_every=0), lr=1e-3),
         attacker=AttackerConfig(classifier=_classifier(60_000), deals=10), lengths=(64, 128),
         pool=PoolConfig(names=(*FAST, *LITE), images=200, further=320, open=0.1), zoo=ZooConfig(networks=120))
 

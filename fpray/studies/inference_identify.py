@@ -6,22 +6,15 @@ import argparse
 import json
 import os
 import sys
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from fpray.data.images import EXTENSIONS
+from fpray.attacks.embedding_box import read_vector
 from fpray.errors import EXIT_CODE, UserError
 from fpray.store import Store
 
-MOST_BYTES = 1 << 24  # of a file that holds one vector
 NONE = 'none of these'
-ARRAY, ARCHIVE = b'\x93NUMPY', b'PK'  # how files of numpy begin
-PICTURES = (b'\x89PNG', b'\xff\xd8\xff', b'BM', b'II*\0', b'MM\0*', b'GIF8')
 
 
 @dataclass(frozen=True)
@@ -40,45 +33,6 @@ class Answer:
             return [NONE]
         wide = max(len(name) for name, _ in self.ranked)
         return [f'{number:3d}  {name:{wide}}  {share:7.2%}' for number, (name, share) in enumerate(self.ranked, 1)]
-
-
-def read_vector(path: str) -> np.ndarray:
-    """(length,) numbers from a .npy file; nothing in it can run code.
-
-    Raises:
-        UserError: it is missing, no such file, holds objects that would have to be unpickled, or no single vector.
-    """
-    what, mend = f'--embedding {path}', 'give a .npy file of one vector, (length,) numbers'
-    try:
-        with open(path, 'rb') as file:
-            start = file.read(8)
-        if (size := Path(path).stat().st_size) > MOST_BYTES:
-            raise UserError(f'{what}: {size:,} bytes are more than one vector', mend)
-        if not start.startswith((ARRAY, ARCHIVE)):
-            raise UserError(f'{what} {_kind(path, start)}', mend)
-        found: Any = np.load(path, allow_pickle=False)
-    except OSError as error:
-        raise UserError(f'{what}: {error.strerror or error}', mend) from None
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        why = 'holds pickled objects, which are not read' if 'pickle' in str(error) else 'is a damaged .npy file'
-        raise UserError(f'{what} {why}', mend) from None
-    if not isinstance(found, np.ndarray):
-        raise UserError(f'{what} is an archive of several arrays', mend)
-    found = found[0] if found.ndim == 2 and found.shape[0] == 1 else found
-    if found.ndim in (3, 4) or (found.ndim == 2 and found.dtype == np.uint8):
-        raise UserError(f'{what} is a picture, an array of shape {found.shape}, not a vector', mend)
-    if found.ndim != 1 or found.dtype.kind not in 'fiu' or not len(found):
-        raise UserError(f'{what} holds {found.dtype} of shape {found.shape}, not one vector', mend)
-    if not np.isfinite(found).all():
-        raise UserError(f'{what}: {int((~np.isfinite(found)).sum())} of {len(found)} values are not finite', mend)
-    return found.astype(np.float64)
-
-
-def _kind(path: str, start: bytes) -> str:
-    """What a file is that is no .npy, by its first bytes and its name."""
-    if start.startswith(PICTURES) or Path(path).suffix.lower() in EXTENSIONS:
-        return 'is a picture, not a vector'
-    return 'is a pickle, which is not read' if start.startswith(b'\x80') else 'is no .npy file'
 
 
 def identify_file(path: str, store: str, run: str = '', pool: bool = False) -> Answer:
@@ -101,8 +55,8 @@ def identify_file(path: str, store: str, run: str = '', pool: bool = False) -> A
     source = next((each for each in order if str(len(vector)) in names[each]), None)
     if source is None:
         known = sorted({int(length) for each in names.values() for length in each})
-        raise UserError(f'--embedding {path}: a vector of length {len(vector)}, which no network of the study makes',
-                        f'the lengths known are {", ".join(map(str, known))}')
+        raise UserError(f'{path} has length {len(vector)}, which no network of the study makes',
+                        f'known lengths: {", ".join(map(str, known))}')
     fitted = load_fitted(folder / source / str(len(vector)))
     found = identify({len(vector): fitted}, vector, {len(vector): names[source][str(len(vector))]})
     return Answer(len(vector), source, [] if isinstance(found, str) else found)

@@ -136,10 +136,11 @@ def strangers(study: InferenceStudy) -> page.Body:
         table = pd.read_parquet(folder / 'unknown.parquet')
         for side, text in OUTSIDERS.items():
             both = table[table['pool'].isin(table.loc[table['side'] == side, 'pool'])]
-            if len(both):
-                rates, curve = _apart(study, both, side)
-                rows.append([f'Length {length}: {text}', *rates])
-                drawn.append(page.series(f'{length}, {side}', *curve))
+            for rung in both['rung'].unique():
+                some = both[(both['side'] == side) | ((both['side'] == 'known') & (both['rung'] == rung))]
+                rates, curve = _apart(study, some, side)
+                rows.append([f'Length {length}: {text}', rung, *rates])
+                drawn.append(page.series(f'{length}, {side}, {rung}', *curve))
     cells = {length: [study.cell(length, rung=rung) for rung in RUNGS] for length in study.config['lengths']}
     alarms: list[Row] = [[f'Length {length}', *(study.share(one.alarm, one.person) for one in each)]
                          for length, each in cells.items()]
@@ -148,12 +149,14 @@ def strangers(study: InferenceStudy) -> page.Body:
         'vectors move away from what it was.'))]
     if rows:
         tables.insert(0, page.table('unknown', 'Vectors of networks outside the pool', [
-            'Network', 'AUC', 'Called none of these', 'False alarms'], rows, note=(
-                'Another architecture: each candidate in turn is left out of the pool that the attacker knows.')))
+            'Network', 'Against candidates at', 'AUC', 'Called none of these', 'False alarms'], rows, note=(
+                'Another architecture: each candidate in turn is left out of the pool that the attacker knows. Outsiders '
+                'are as published.')))
     plots = [page.lines('unknown-roc', 'ROC of "none of these"', 'Positives are vectors of networks outside the pool.',
                         'false alarms', 'called none of these', drawn, diagonal=True)] if drawn else []
     return page.section('unknown', '"None of these"', 'How unlike all candidates a vector is: its Mahalanobis distance from '
-                        'the nearest candidate\'s mean. No classifier has a part in it. Networks as they were published.',
+                        'the nearest candidate\'s mean. No classifier has a part in it. Where a candidate was adapted it '
+                        'is no more what its footprint says, and may be called a stranger while it is still named rightly.',
                         tables, plots)
 
 

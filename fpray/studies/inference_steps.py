@@ -212,22 +212,22 @@ def answers(context: Context) -> None:
 
 def unknown(context: Context) -> None:
     """unknown.parquet: how unlike the pool the victims' vectors are: of each candidate left out of it in turn, of those
-    that stay, and of twins. The score is the same for every kind of classifier."""
+    that stay, as published and adapted to the headline's rung, and of twins. The score is the same for every kind of
+    classifier."""
     config, candidates = context.config, sources(context)
-    groups, found = read_groups(context.inputs['people']), []
+    groups, found, everyone = read_groups(context.inputs['people']), [], list(enumerate(candidates))
     rows = asked_rows(groups, 'victims')
-    for out in range(len(candidates) if len(candidates) > 2 else 0):
-        pool = [each for number, each in enumerate(candidates) if number != out]
-        fitted = _footprint(config, groups, pool)
-        found += [_unlike(fitted, each.of(rows), rows, 'left out' if number == out else 'known', out, number)
-                  for number, each in enumerate(candidates)]
-    twins = sources(context, 'twin/')
-    if twins:
-        fitted = _footprint(config, groups, candidates)
-        found += [_unlike(fitted, each.of(rows), rows, side, -1, number)
-                  for side, some in (('known', candidates), ('twin', twins)) for number, each in enumerate(some)]
+    pools = [(out, [each for each in everyone if each[0] != out]) for out in range(len(candidates))]
+    twins = list(enumerate(sources(context, 'twin/')))
+    for out, pool in [*(pools if len(candidates) > 2 else []), *([(-1, everyone)] if twins else [])]:
+        fitted = _footprint(config, groups, [each for _, each in pool])
+        found += [_unlike(fitted, each.of(rows, rung), rows, side='known', pool=out, network=number, rung=rung)
+                  for rung in dict.fromkeys((NO_ADAPT, config['rung'])) for number, each in pool]
+        side, strangers = ('twin', twins) if out < 0 else ('left out', everyone[out:out + 1])
+        found += [_unlike(fitted, each.of(rows), rows, side=side, pool=out, network=number, rung=NO_ADAPT)
+                  for number, each in strangers]
     table = pd.concat(found, ignore_index=True) if found else pd.DataFrame(
-        columns=['row', 'score', 'alarm', 'side', 'pool', 'network'])
+        columns=['row', 'score', 'alarm', 'side', 'pool', 'network', 'rung'])
     table.to_parquet(context.out / 'unknown.parquet', index=False)
 
 
@@ -237,10 +237,9 @@ def _footprint(config: Mapping[str, Any], groups: Groups, pool: Sequence[Vectors
     return calibrate(fit('nearest', *learnt, len(pool), 0, config['classifier']), *held, alarms=config['alarms'])
 
 
-def _unlike(fitted: Fitted, asked: np.ndarray, rows: np.ndarray, side: str, out: int, network: int) -> pd.DataFrame:
+def _unlike(fitted: Fitted, asked: np.ndarray, rows: np.ndarray, **facts: Any) -> pd.DataFrame:
     score = unknown_score(fitted, asked)
-    return pd.DataFrame({'row': rows, 'score': score, 'alarm': score > fitted.threshold}).assign(
-        side=side, pool=out, network=network)
+    return pd.DataFrame({'row': rows, 'score': score, 'alarm': score > fitted.threshold}).assign(**facts)
 
 
 def plane(context: Context) -> None:

@@ -18,6 +18,7 @@ from fpray.studies.embedding_config import (
     AdaptConfig,
     CandidatesConfig,
     check_groups,
+    no_address,
     once,
     rung_of,
 )
@@ -92,9 +93,7 @@ class AttackerConfig:
         if SAME not in self.conditions:
             raise UserError(f'--attacker.conditions without {SAME}', 'it is the headline\'s: name it too')
         for name in ('other', 'folder'):
-            if '://' in getattr(self, name):
-                raise UserError(f'--attacker.{name} {getattr(self, name)} is an address',
-                                'give a folder that every machine sees under this path')
+            no_address(f'--attacker.{name}', getattr(self, name))
 
 
 @dataclass(frozen=True)

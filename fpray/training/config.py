@@ -325,7 +325,7 @@ class ReconstructionConfig:
     """The network."""
     optimiser: Literal['adam', 'adagrad'] = 'adam'
     """adagrad: the source's."""
-    lr: float = 2e-3
+    lr: float = 1e-3
     """Learning rate at the start; Adam's falls on a cosine to 0 over the loop, Adagrad's lowers itself."""
     pixel: Literal['l1', 'l2'] = 'l1'
     """Error of the pixels, which lie in [-1, 1]: mean absolute, or mean squared (the source's)."""
@@ -397,18 +397,18 @@ class RecognitionConfig:
 
     extractor: ExtractorConfig = field(default_factory=ExtractorConfig)
     """The network."""
-    head: Literal['softmax', 'arcface', 'cosface', 'sphereface', 'triplet'] = 'softmax'
+    head: Literal['softmax', 'arcface', 'cosface', 'sphereface', 'triplet'] = 'arcface'
     """What is learnt from: softmax over scaled cosines (Wang et al. 2017); the same with a margin added to the angle
     (arcface, Deng et al. 2019), taken from the cosine (cosface, Wang et al. 2018) or multiplied onto the angle (sphereface,
     Liu et al. 2022); triplet (Schroff et al. 2015), the hardest in the batch (Hermans et al. 2017).
     """
-    scale: float = 16.0
+    scale: float = 30.0
     """What cosines are multiplied with before the softmax."""
     margin: float = 0.2
     """arcface: radians; cosface: cosine; sphereface: the angle becomes 1 + margin times as wide; triplet: squared distance
     of embeddings of norm 1.
     """
-    lr: float = 2e-3
+    lr: float = 4e-3
     """AdamW's learning rate at the start."""
     weight_decay: float = 1e-4
     """AdamW's weight decay."""

@@ -15,7 +15,7 @@ from fpray.attacks.config import InferenceConfig
 from fpray.attacks.model_inference import calibrate, fit
 from fpray.errors import UserError
 from fpray.store import Context, Stage, Store
-from fpray.studies.inference_identify import NONE, identify_file, read_vector, run_identify
+from fpray.studies.inference_identify import NONE, identify_file, run_identify
 
 ROOT = Path(__file__).parents[2]
 LENGTH, NAMES = 8, ['plain', 'dense', 'wide']
@@ -79,57 +79,26 @@ def test_a_stranger_is_none_of_these(store, tmp_path, capsys):
     assert capsys.readouterr().out == f'{NONE}\n'
 
 
-def test_a_row_of_one_and_whole_numbers_are_vectors(tmp_path):
-    assert read_vector(saved(tmp_path, np.ones((1, 5), np.float16))).shape == (5,)
-    assert read_vector(saved(tmp_path, np.arange(4))).tolist() == [0, 1, 2, 3]
-
-
-def picture(path: Path) -> None:
-    Image.fromarray(np.zeros((8, 8), np.uint8)).save(path)
-
-
 BAD = {
-    'a NaN': (lambda p: np.save(p, np.array([1, np.nan, 2.0])), '1 of 3 values are not finite'),
-    'an infinity': (lambda p: np.save(p, np.array([np.inf] * 3)), '3 of 3 values are not finite'),
-    'objects': (lambda p: np.save(p, np.array([{}], object), allow_pickle=True), 'pickled objects, which are not read'),
-    'a pickle': (lambda p: p.write_bytes(pickle.dumps([1.0, 2.0])), 'a pickle, which is not read'),
-    'a picture': (picture, 'a picture, not a vector'),
-    'a picture as an array': (lambda p: np.save(p, np.zeros((1, 8, 8), np.uint8)), 'a picture, an array of shape'),
-    'a gray picture as an array': (lambda p: np.save(p, np.zeros((8, 8), np.uint8)), 'a picture, an array of shape'),
-    'several vectors': (lambda p: np.save(p, np.zeros((3, 8))), 'not one vector'),
-    'no numbers': (lambda p: np.save(p, np.array(['a', 'b'])), 'not one vector'),
-    'nothing in it': (lambda p: np.save(p, np.zeros(0)), 'not one vector'),
-    'one number': (lambda p: np.save(p, np.float64(3)), 'not one vector'),
-    'an empty file': (lambda p: p.write_bytes(b''), 'no .npy file'),
-    'text': (lambda p: p.write_text('0.1 0.2'), 'no .npy file'),
-    'a cut-off file': (lambda p: p.write_bytes(b'\x93NUMPY\x01\x00'), 'damaged'),
-    'an archive': (lambda p: np.savez(p.open('wb'), a=np.zeros(3)), 'archive of several arrays'),
-    'too much': (lambda p: np.save(p, np.zeros(3_000_000)), 'more than one vector'),
+    'a NaN': (lambda p: np.save(p, np.array([np.nan] * LENGTH)), 'not finite'),
+    'objects': (lambda p: np.save(p, np.array([{}], object), allow_pickle=True), 'pickle'),
+    'a pickle': (lambda p: p.write_bytes(pickle.dumps([1.0, 2.0])), 'a pickle, which is never loaded'),
+    'a picture': (lambda p: Image.fromarray(np.zeros((8, 8), np.uint8)).save(p, 'PNG'), 'a picture'),
+    'a picture as an array': (lambda p: np.save(p, np.zeros((8, 8), np.uint8)), 'a picture or a table'),
+    'another length': (lambda p: np.save(p, np.ones(7)), 'length 7, which no network of the study makes'),
     'no file': (lambda p: None, 'No such file'),
-    'a folder': (lambda p: p.mkdir(), 'directory'),
 }
 
 
 @pytest.mark.parametrize('name', BAD)
-def test_what_is_no_vector_is_refused_in_one_line(tmp_path, name):
+def test_what_is_no_vector_of_these_networks_ends_in_one_line(store, tmp_path, capsys, name):
     write, fault = BAD[name]
-    path = tmp_path / ('vector.png' if name == 'a picture' else 'vector.npy')
-    write(path)
-    with pytest.raises(UserError, match=fault) as error:
-        read_vector(str(path))
-    assert '\n' not in str(error.value) and str(path) in str(error.value)
-
-
-def test_a_picture_under_a_vectors_name_is_seen(tmp_path):
-    picture(tmp_path / 'a.png')
-    (tmp_path / 'a.png').rename(tmp_path / 'a.npy')
-    with pytest.raises(UserError, match='a picture, not a vector'):
-        read_vector(str(tmp_path / 'a.npy'))
-
-
-def test_a_length_that_nobody_makes_is_named_with_those_that_are(store, tmp_path):
-    with pytest.raises(UserError, match=f'length 7, which no network of the study makes; the lengths known are {LENGTH}'):
-        identify_file(saved(tmp_path, np.ones(7)), store.root)
+    write(tmp_path / 'vector.npy')
+    with pytest.raises(SystemExit) as end:
+        run_identify(['--embedding', str(tmp_path / 'vector.npy'), '--store', store.root])
+    said = capsys.readouterr()
+    assert end.value.code == 2 and not said.out
+    assert said.err.count('\n') == 1 and fault in said.err and str(tmp_path / 'vector.npy') in said.err
 
 
 def test_a_store_without_a_study_is_refused(store, tmp_path):

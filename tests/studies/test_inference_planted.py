@@ -131,7 +131,7 @@ def run_steps(made: World) -> dict[str, Path]:
     step(f'answers/{LENGTH}', steps.answers, {'conditions': conditions, 'kinds': KINDS, 'rungs': RUNGS}, **vectors,
          **classifiers)
     twins = {f'twin__{name}': made.root / 'twin' / str(number) for number, name in enumerate(NAMES)}
-    step(f'unknown/{LENGTH}', steps.unknown, made.learning(), **vectors, **twins)
+    step(f'unknown/{LENGTH}', steps.unknown, {**made.learning(), 'rung': HEAD.rung}, **vectors, **twins)
     step(f'map/{LENGTH}', steps.plane, {'axis': 'vector', 'seed': 1}, **vectors)
     step('placebo', steps.placebo, {**made.learning(), 'rung': HEAD.rung, 'deals': 8}, **vectors)
     step('twins', steps.twins, made.learning(), classifier=classifiers[f'classifier__{SAME_PIPELINE}'], **vectors, **twins)
@@ -203,11 +203,14 @@ def test_every_section_is_built_and_names_rows_as_the_source(planted):
 
 def test_outsiders_are_called_none_of_these(planted):
     _, _, found = planted
-    table = {row[0]: row[1:] for row in next(part for part in found.results()['sections'] if part['id'] == 'unknown')[
-        'tables'][0]['rows']}
-    for auc, called, false in table.values():
+    part = next(part for part in found.results()['sections'] if part['id'] == 'unknown')
+    table = {(row[0], row[1]): row[2:] for row in part['tables'][0]['rows']}
+    published, adapted = ({name: row for (name, at), row in table.items() if at == rung} for rung in (NO_ADAPT, HEAD.rung))
+    for name, (auc, called, false) in published.items():
         assert auc.lower > 0.8 and called.estimate > 0.5 and false.estimate < 0.15
-    assert len(table) == 2, 'another architecture, and a twin'
+        assert adapted[name][0].estimate < auc.estimate, 'a candidate moves'
+        assert adapted[name][1] == called, 'an outsider does not'
+    assert len(table) == 4, 'another architecture and a twin, against candidates as published and adapted'
 
 
 def test_a_twin_of_other_maps_is_no_sibling(planted):

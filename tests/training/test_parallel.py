@@ -15,12 +15,27 @@ import torch.distributed as dist
 from torch import nn
 
 from fpray.errors import UserError
-from fpray.models.config import CodecConfig, DiscriminatorConfig, ExtractorConfig, GeneratorConfig, ScorerConfig
+from fpray.models.config import (
+    CodecConfig,
+    DiscriminatorConfig,
+    ExtractorConfig,
+    GeneratorConfig,
+    ReconstructorConfig,
+    ScorerConfig,
+)
+from fpray.models.extractors import build_extractor
 from fpray.models.gan import MinibatchDiscrimination
 from fpray.models.scorer import build_scorer
 from fpray.training.adversarial import GanLearner
 from fpray.training.classifier import ClassifierLearner
-from fpray.training.config import ClassifierConfig, GanConfig, LoopConfig, RateDistortionConfig, RecognitionConfig
+from fpray.training.config import (
+    ClassifierConfig,
+    GanConfig,
+    LoopConfig,
+    RateDistortionConfig,
+    RecognitionConfig,
+    ReconstructionConfig,
+)
 from fpray.training.loop import Learner, Pictures, train
 from fpray.training.parallel import (
     SyncedBatchNorm2d,
@@ -34,12 +49,13 @@ from fpray.training.parallel import (
 )
 from fpray.training.rate_distortion import CodecLearner
 from fpray.training.recognition import Pairs, RecognitionLearner
+from fpray.training.reconstruction import Embedded, ReconstructionLearner
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = (16, 16)
 GENERATOR = GeneratorConfig(image=IMAGE, noise=8, widths=(8, 8))
 EXTRACTOR = ExtractorConfig('small-residual', length=6, image=IMAGE, width=8)
-NAMES = ['bce', 'wgan-gp', 'classifier', 'codec', 'arcface', 'triplet']
+NAMES = ['bce', 'wgan-gp', 'classifier', 'codec', 'arcface', 'triplet', 'reconstruction']
 
 
 def learners(loop: LoopConfig) -> dict[str, Learner]:
@@ -60,13 +76,21 @@ def learners(loop: LoopConfig) -> dict[str, Learner]:
             RecognitionConfig(EXTRACTOR, 'arcface', opening=((0.4, 0.5), (1.0, 1.0))), loop, 1, 3
         ),
         'triplet': RecognitionLearner(RecognitionConfig(EXTRACTOR, 'triplet'), loop, 1, 3),
-    }
+        'reconstruction': ReconstructionLearner(
+            ReconstructionConfig(
+                ReconstructorConfig(6, IMAGE, width=8, blocks=2), layers=('stages.0.1', 'stages.2.0'), noise=0.1, shift=0.1
+            ),
+            loop, 1, build_extractor(EXTRACTOR, 1), vector_scale=(np.zeros(6), np.ones(6)),
+        ),
+    }  # fmt: skip
 
 
-def batches(name: str, pixels: np.ndarray, labels: np.ndarray) -> Pictures | Pairs:
+def batches(name: str, pixels: np.ndarray, labels: np.ndarray) -> Pictures | Pairs | Embedded:
     """What a learner of this name is trained on."""
     if name == 'triplet':
         return Pairs(pixels, labels)
+    if name == 'reconstruction':
+        return Embedded(pixels, np.zeros((len(pixels), 6), np.float32))  # made anew of each altered picture
     return Pictures(pixels, labels=labels if name in ('classifier', 'arcface') else None)
 
 

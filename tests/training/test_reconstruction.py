@@ -176,7 +176,7 @@ def test_the_critic_learns_with_its_hinge_loss_and_the_reconstructor_from_its_op
     assert learner.critic is not None
     before = copy.deepcopy(learner.critic.state_dict())
     losses = learner.step((to_float(pixels), vectors), torch.Generator())
-    assert 0 < losses['critic'] and losses['loss'] != losses['pixel'] + losses['gradient']
+    assert losses['critic'] > 0 and losses['loss'] != losses['pixel'] + losses['gradient']
     moved = [not torch.equal(before[name], value) for name, value in learner.critic.state_dict().items()]
     assert any(moved)
     plain = ReconstructionLearner(PLAIN, LOOP, 1, vector_scale=data.scale)
