@@ -221,7 +221,9 @@ class _Layout:
     def end(self, guess: Stage, real: Stage, tried: Mapping[str, tuple[Stage, Stage]]) -> None:
         config = self.config
         trained = {f'network/{key}': stage for key, (stage, rung) in self.networks.items() if not rung}
-        inputs = {'pictures': self.set, 'people': self.people, 'asked': self.asked, 'guess': guess, 'real': real,
+        first = {f'reconstructor/{key}': self.reconstructors[key] for key in (config.right, wrong_of(config))}
+        inputs = {'pictures': self.set, 'people': self.people, **first,  # the longest trainings begin as soon as they can
+                  'asked': self.asked, 'guess': guess, 'real': real,
                   **{f'verify/{group}': both[1] for group, both in tried.items()}, **trained,
                   **{f'reconstructor/{key}': stage for key, stage in self.reconstructors.items()},
                   **{f'vectors/{key}': stage for key, stage in self.vectors.items()}}
@@ -328,7 +330,7 @@ class _Layout:
             'pool': config.pool, 'told': config.target.model, 'inference': config.inference, 'places': self.places,
             'seed': self.seed('guess')},
             {'asked': self.asked, **{f'known/{name}': self.known[SAME, name] for name in config.pool},
-             **{f'vectors/{key}': self.vectors[key] for key in {*config.pool, *self.places.values()}}}, 15,
+             **{f'vectors/{key}': self.vectors[key] for key in sorted({*config.pool, *self.places.values()})}}, 15,
             in_process(config.inference.loop))
 
     def invert_networks(self, guess: Stage) -> dict[str, Stage]:
@@ -406,7 +408,8 @@ class _Layout:
         if JUDGE in self.vectors:
             judges[f'vectors/{JUDGE}'] = self.vectors[JUDGE]
         perceptual = self.perceptual
-        asked = {key: self.networks[key][1] for key in {*systems, perceptual} - {JUDGE} if key in self.networks}
+        asked = {key: self.networks[key][1] for key in sorted({*systems, perceptual} - {JUDGE})
+                 if key in self.networks}
         replies = {'replies': self.laid.prints['replies']} if 'replies' in self.laid.prints else {}
         return made, self.laid.add(f'verify/{group}', steps.verify, {
             'arms': arms, 'rungs': asked, 'kind': config.target.kind, 'judge': config.judge.kind, 'replies': replies,

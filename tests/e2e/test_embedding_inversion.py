@@ -204,14 +204,17 @@ def test_an_owners_function_is_inverted_where_it_is(ray, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_layers_are_searched_on_the_attackers_data(ray, tmp_path):
-    config = replace(bare(), search=LayerSearchConfig(mode='rounds', trials=3, rounds=1, holdout=0.4))
+def test_layers_are_searched_and_longer_vectors_inverted(ray, tmp_path):
+    config = replace(bare(), lengths=(16,), search=LayerSearchConfig(mode='rounds', trials=3, rounds=1, holdout=0.4))
     outcome = run(INVERSION, config, Settings(store=str(tmp_path / 'store'), mlflow=False), show=False)
     stages = {stage.name: stage for stage in plan(load_config(outcome.results)).stages}
     folder = Store(tmp_path / 'store').folder(stages['search/small-plain'])
     found, trials = (json.loads((folder / name).read_text()) for name in ('layers.json', 'trials.json'))
     assert len(trials['trials']) == 3 and 0 <= found['value'] <= 1
-    assert any(section['id'] == 'layers' for section in load(outcome.results)['sections'])
+    sections = {section['id']: section for section in load(outcome.results)['sections']}
+    assert 'layers' in sections and [row[0] for row in sections['lengths']['tables'][0]['rows']] == [
+        'small-plain', 'small-plain-16', 'small-separable-16']
+    assert {plot['id'] for plot in sections['lengths']['plots']} == {'fig-6-dssim', 'fig-6-perceptual'}
     chosen = {name for name, taken in trials['trials'][trials['best']]['params'].items() if taken}
     trained = Store(tmp_path / 'store').folder(stages['reconstructor/small-plain']) / 'trained.json'
     assert set(found['layers']) == set(json.loads(trained.read_text())['layers']) == chosen
