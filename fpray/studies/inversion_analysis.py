@@ -134,13 +134,17 @@ class _Numbers:
             f'{self.claim(primary)[0].upper()}{self.claim(primary)[1:]}, at a false match rate of {100 * at.fmr:.1f} % that '
             f'other people set.', f'{chain} Given the right network, the judge lets in {_share(told)}.',
             f'Own minus strangers: {_share(accepted["difference"], signed=True)}; an interval over '
-            f'{accepted["difference"].n_people} people speaks of this network under this attack.']
-        if nearest := evidence.accepted(HEADLINE, NEAREST):
-            lines.append(f'The picture of the attacker\'s own people whose vector lies nearest to the stolen one, and '
-                         f'nothing trained but the inferred network, gets in {_share(nearest["own"])} of the time.')
+            f'{accepted["difference"].n_people} people speaks of this network under this attack. {self.baseline()}']
         if evidence.everyone.meta['synthetic']:
             lines.append('These are synthetic fingers: the numbers say nothing about real people.')
         return lines
+
+    def baseline(self) -> str:
+        """What gets in without any reconstructor: a claim about inversion must beat it."""
+        nearest = self.evidence.accepted(HEADLINE, NEAREST)
+        return '' if nearest is None else (
+            f'The picture of the attacker\'s own people whose vector lies nearest to the stolen one gets in '
+            f'{_share(nearest["own"])} of the time.')
 
     @property
     def rung(self) -> str:

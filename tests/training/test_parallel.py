@@ -75,7 +75,7 @@ def learners(loop: LoopConfig) -> dict[str, Learner]:
         'arcface': RecognitionLearner(
             RecognitionConfig(EXTRACTOR, 'arcface', opening=((0.4, 0.5), (1.0, 1.0))), loop, 1, 3
         ),
-        'triplet': RecognitionLearner(RecognitionConfig(EXTRACTOR, 'triplet'), loop, 1, 3),
+        'triplet': RecognitionLearner(RecognitionConfig(EXTRACTOR, 'triplet', lr=2e-3), loop, 1, 3),
         'reconstruction': ReconstructionLearner(
             ReconstructionConfig(
                 ReconstructorConfig(6, IMAGE, width=8, blocks=2), layers=('stages.0.1', 'stages.2.0'), noise=0.1, shift=0.1
