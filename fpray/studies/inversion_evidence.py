@@ -217,8 +217,9 @@ def merged(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def impostors(table: pd.DataFrame, fmr: float) -> Threshold:
-    """The threshold at a false match rate, from a table's pairs of two people."""
+    """The threshold at a false match rate, from a table's pairs of two people, each pair of pictures once."""
     pairs = pairs_of(table)
-    away = pairs.impostor
+    probe, reference = table['probe'].to_numpy(), table['reference'].to_numpy()
+    away = pairs.impostor & ~(np.isin(reference, probe) & (reference < probe))
     return threshold_at_fmr(table['similarity'].to_numpy()[away], fmr, pairs.people[away])
 

@@ -34,6 +34,7 @@ from fpray.training.recognition import embed, load_extractor, save_extractor
 from fpray.training.reconstruction import load_reconstructor, reconstruct
 
 HELD_OUT = 2  # pictures of each identity that the adaptation does not see: how compactly they embed is a test of membership
+ENOUGH_PAIRS = 6_000  # of pictures: 1 % of them are twice the false matches that resolve FMR 1 %
 REAL = 'real'  # the name under which real templates are compared
 IMAGE, IMPRESSION = 'same image', 'another impression'  # what a probe is compared with
 GROUPS: tuple[Literal['victims', 'threshold'], ...] = ('victims', 'threshold')
@@ -568,15 +569,22 @@ def quality_of(folder: Path) -> pd.DataFrame:
     return pd.read_parquet(folder / 'quality.parquet')
 
 
+def shown_of(groups: Groups, group: str) -> int:
+    """Pictures an identity that are compared with the references: the template alone, unless a threshold would then rest on
+    too few pairs."""
+    pairs = len(groups.of(group)) * len(groups.pictures(group, TEMPLATE))
+    return 1 if group == 'victims' or pairs >= ENOUGH_PAIRS else len(groups.pictures(group))
+
+
 def real(context: Context) -> None:
-    """scores.parquet: real templates against real references of the victims, and against all other pictures of the people
-    who set thresholds, in every system and with the judge; quality.parquet of these templates."""
+    """scores.parquet: real templates against real references of the victims, and (of few people all their pictures) against
+    the pictures of the people who set thresholds, in every system and with the judge; quality.parquet of the templates."""
     asked, groups = Asked(context), read_groups(context.inputs['asked'])
     records = ImageSet.load(context.inputs['asked']).records
     tables = []
     for key in [*context.config['systems'], *([JUDGE] if context.config['matcher'] else [])]:
         for group in GROUPS:
-            probes = probes_of(groups, Arm(REAL, key, 'network', group=group))
+            probes = probes_of(groups, Arm(REAL, key, 'network', group=group, number=shown_of(groups, group)))
             places = asked.at(probes['row'].to_numpy())
             vectors = asked.vectors(key) if asked.has(key) else None
             matcher = Matcher(None, asked, vectors)

@@ -19,7 +19,7 @@ from fpray.studies.config import PEOPLES
 from fpray.training.config import LoopConfig
 
 # Family of a stage -> counted up when its function computes something else.
-VERSIONS: dict[str, int] = {'people': 2, 'attack': 2, 'numbers': 4, 'rate-distortion': 2}
+VERSIONS: dict[str, int] = {'people': 2, 'attack': 2, 'numbers': 4, 'rate-distortion': 2, 'real': 2}
 WORKER = Resources(cpus=1)
 COORDINATOR = Resources(cpus=0, children=1)  # of a stage that waits for tasks, trials, workers or actors of its own
 SEEDS = 2**31  # a seed that comes from the fingerprint lies below

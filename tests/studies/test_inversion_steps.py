@@ -24,6 +24,7 @@ from fpray.models.reconstructor import build_reconstructor
 from fpray.studies import inversion_steps as steps
 from fpray.studies.groups import read_groups
 from fpray.studies.inversion_config import IDENT, JUDGE, OTHER, SAME, Arm
+from fpray.studies.inversion_evidence import impostors
 from fpray.studies.inversion_tasks import ReconstructionTask, at_depths
 from fpray.studies.recognition_steps import cosine
 from fpray.training.config import LoopConfig, ReconstructionConfig
@@ -332,8 +333,13 @@ def test_thresholds_come_from_all_pictures_of_people_who_are_not_judged(world, t
     for group in ('victims', 'threshold'):
         mine = table[(table['attack'] == f'real, {group}') & (table['condition'] == JUDGE)]
         assert set(mine['probe_subject']) == set(mine['reference_subject']) == set(DEALT.people[group])
-        assert not set(mine['probe']) & set(mine['reference'])
-    assert len(table[(table['attack'] == 'real, threshold') & (table['condition'] == 'one')]) == 10 * 50
+        assert (group == 'threshold') == bool(set(mine['probe']) & set(mine['reference'])), 'few people: all their pictures'
+    mine = table[(table['attack'] == 'real, threshold') & (table['condition'] == 'one')]
+    assert set(mine['reference']) == set(DEALT.pictures('threshold', 1)) and len(mine) == mine['probe'].nunique() * 50
+    found = impostors(mine, 0.01)
+    strangers = {frozenset(each) for each in mine.loc[mine['probe_subject'] != mine['reference_subject'].astype(str),
+                                                      ['probe', 'reference']].to_numpy().tolist()}
+    assert found.false_matches <= 0.01 * len(strangers) < len(mine) * 0.01, 'each pair of pictures counts once'
     quality = steps.quality_of(made.out)
     assert np.allclose(quality['quality'], SET.pixels[quality['row']].reshape(len(quality), -1).std(axis=1))
 
