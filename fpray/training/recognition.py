@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+from abc import ABC, abstractmethod
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,7 @@ def build_head(config: RecognitionConfig, classes: int, length: int, seed: int) 
         return (TripletHead if config.head == 'triplet' else CosineHead)(config, classes, length)
 
 
-class Head(nn.Module):
+class Head(nn.Module, ABC):
     """What a recognition network learns from: a centre for each identity, and a loss.
 
     Args:
@@ -161,9 +162,9 @@ class Head(nn.Module):
         """(N, length) to (N, classes): cosines with the centres."""
         return F.normalize(embeddings) @ F.normalize(self.centres).T
 
+    @abstractmethod
     def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """The mean loss of (N, length) embeddings of (N,) identities."""
-        raise NotImplementedError
 
 
 class CosineHead(Head):
