@@ -55,8 +55,8 @@ lint: env  ## ruff
 types: env  ## mypy
 	$(PY) -m mypy
 
-bench: env  ## every benchmark beside its peer, in one run; adds the extra `matcher` to .venv
-	$(PY) -m pip install --disable-pip-version-check --quiet --no-build-isolation -c requirements.lock -e ".[matcher]"
+bench: env  ## every benchmark beside its peer, in one run; adds the extras `matcher` and `peers` to .venv
+	$(PY) -m pip install --disable-pip-version-check --quiet --no-build-isolation -c requirements.lock -e ".[matcher,peers]"
 	@failed=0; for b in benchmarks/*.py; do echo "== $$b"; $(PY) "$$b" || failed=1; done; exit $$failed
 
 ui: env  ## the MLflow UI on the runs under STORE
