@@ -116,7 +116,7 @@ class _Numbers:
         return ['a rehearsal of 10 people or more'] if victims.threshold < FEWEST else []
 
     def claim(self, primary: Mapping[str, Any]) -> str:
-        """The issue's own words."""
+        """What was found, in shares of attempts."""
         shares = {name: _share(rate) for name, rate in primary['acceptance'].items()}
         return (f'from one stolen template an outsider gets in {shares["own"]} of the time (another picture of the same '
                 f'person, unseen matcher); strangers {shares["strangers"]}, the person {shares["genuine"]}')
