@@ -136,8 +136,8 @@ class _Numbers:
             f'Own minus strangers: {_share(accepted["difference"], signed=True)}; an interval over '
             f'{accepted["difference"].n_people} people speaks of this network under this attack.']
         if nearest := evidence.accepted(HEADLINE, NEAREST):
-            lines[-1] += (' The picture of the attacker\'s own people whose vector lies nearest to the stolen one, and nothing '
-                          f'trained but the inferred network, gets in {_share(nearest["own"])} of the time.')
+            lines[-1] += (' The picture of the attacker\'s own people whose vector lies nearest to the stolen one, and '
+                          f'nothing trained but the inferred network, gets in {_share(nearest["own"])} of the time.')
         if evidence.everyone.meta['synthetic']:
             lines.append('These are synthetic fingers: the numbers say nothing about real people.')
         return lines
