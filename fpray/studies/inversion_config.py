@@ -360,18 +360,18 @@ def faces() -> InversionConfig:
     ready: dict[str, Any] = {'weights': 'package', 'length': 128}
     return InversionConfig(
         data=DataConfig(size=64, fingers=1, impressions=8, query_impressions=2),
-        groups=GroupsConfig(public=0, adapt=4, attacker=16, judge=0, threshold=10, victims=10),
+        groups=GroupsConfig(public=0, adapt=0, attacker=20, judge=0, threshold=10, victims=10),
         candidates=CandidatesConfig(names=('efficientnet-lite0', 'efficientnet-lite1'),
                                     recognition=small('efficientnet-lite0', **ready)),
         adapt=AdaptConfig(loop=LoopConfig(images=1_600, batch=16, snapshot_every=0)),
-        target=TargetConfig(network='efficientnet-lite0'),
+        target=TargetConfig(network='efficientnet-lite0', rung=NO_ADAPT),
         judge=JudgeConfig(recognition=small('efficientnet-lite2', **ready)),
         invert=InvertConfig(
             training=ReconstructionConfig(reconstructor=ReconstructorConfig(width=128), lr=1e-3, realism_weight=0.3),
             loop=LoopConfig(images=9_600, batch=16, snapshot_every=0, report_every=1_600), brief=0.25,
             placebo='efficientnet-lite1'),
         inference=InferenceConfig(loop=LoopConfig(images=40_000, batch=128, snapshot_every=0)),
-        ladder=(NO_ADAPT, 'FT-2'), embeddings=(1, 5))
+        ladder=(NO_ADAPT,), embeddings=(1, 5))
 
 
 def paper() -> InversionConfig:
