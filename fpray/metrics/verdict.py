@@ -36,7 +36,7 @@ def verdict(
         randomised_by_owner: the owner states that the draw was random.
         missing_controls: names of controls that could not be had.
     """
-    numbers, missing = _numbers(primary), list(missing_controls)
+    numbers, missing = auc_words(primary), list(missing_controls)
     if min(n_people) < FEWEST:
         few = f'{n_people[0]} members and {n_people[1]} non-members, fewer than {FEWEST} a side'
         return f'Cannot say, because there are too few people: {few} ({numbers}).'
@@ -45,7 +45,7 @@ def verdict(
     if missing or minus_placebo is None or positive_control is None:
         return f'Cannot say, because these controls are not available: {", ".join(missing)} ({numbers}).'
     if positive_control.lower <= 0.5:
-        rehearsal = f'the same attack found nothing in the rehearsal victim ({_numbers(positive_control)})'
+        rehearsal = f'the same attack found nothing in the rehearsal victim ({auc_words(positive_control)})'
         return f'Cannot say, because {rehearsal}; on the audited model it shows {numbers}.'
     if primary.estimate is None or primary.interval[0] is None:
         why = primary.note or 'it could not be measured'
@@ -60,7 +60,8 @@ def verdict(
     return f'Not found by these attacks; they would have shown AUC >= {shown:.2f} in 4 of 5 such audits ({numbers}).'
 
 
-def _numbers(rate: Rate) -> str:
+def auc_words(rate: Rate) -> str:
+    """'AUC 0.612-0.803, 40 people': the uncertainty that stands in every verdict."""
     if rate.interval[0] is None or rate.interval[1] is None:
         return f'AUC without interval, {rate.n_people} people'
     return f'AUC {rate.interval[0]:.3f}-{rate.interval[1]:.3f}, {rate.n_people} people'

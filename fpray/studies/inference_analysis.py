@@ -26,6 +26,7 @@ from fpray.metrics.identification import (
 )
 from fpray.metrics.membership import over_victims
 from fpray.metrics.rate import Rate
+from fpray.metrics.verdict import FEWEST, auc_words
 from fpray.store import Context
 from fpray.studies import sections as page
 from fpray.studies.embedding_config import NO_ADAPT, RUNGS
@@ -36,7 +37,6 @@ from fpray.studies.inference_steps import Vectors, log_columns
 from fpray.studies.membership import WARN_BELOW, as_json
 from fpray.studies.recognition_steps import cosine
 
-FEWEST = 10  # people, for a verdict
 FALSE_POSITIVES = 5  # wrong candidates above a threshold, of as many people, that resolve its rate
 PERMUTED = 999  # permutations of the smallest detectable effect, which reads all placebos at once
 
@@ -205,12 +205,12 @@ class InferenceStudy:
     def verdict(self, primary: Mapping[str, Any], controls: Mapping[str, Any]) -> str:
         """One of three, with its uncertainty."""
         auc, minus, rehearsal = primary['auc'], primary['minus_placebo'], controls['rehearsal']['auc']
-        shown, least = _range(auc), controls['smallest_detectable']['auc'].estimate
+        shown, least = auc_words(auc), controls['smallest_detectable']['auc'].estimate
         if auc.n_people < FEWEST:
             return f'Cannot say, because there are too few people: {auc.n_people}, fewer than {FEWEST} ({shown}).'
         if rehearsal.lower <= 0.5:
             return ('Cannot say, because the same attack found nothing where nothing was adapted '
-                    f'({_range(rehearsal)}); at the cell that decides it shows {shown}.')
+                    f'({auc_words(rehearsal)}); at the cell that decides it shows {shown}.')
         if auc.lower > 0.5 and minus.lower > 0:
             return f'Found: one vector gives away the network that made it ({shown}).'
         if least is None:
@@ -280,12 +280,6 @@ def over_shuffles(rates: Sequence[Rate]) -> Rate:
     low = 0.0 if mean.chance == 0.5 else -1.0
     return Rate(mean.estimate, (max(mean.estimate - half, low), min(mean.estimate + half, 1.0)), mean.chance, rates[0].n,
                 rates[0].n_people, note=f'mean over {len(rates)} shuffles; the interval holds shuffles and people')
-
-
-def _range(rate: Rate) -> str:
-    if rate.interval[0] is None or rate.interval[1] is None:
-        return f'AUC without interval, {rate.n_people} people'
-    return f'AUC {rate.interval[0]:.3f}-{rate.interval[1]:.3f}, {rate.n_people} people'
 
 
 def _share(rate: Rate) -> str:

@@ -11,6 +11,7 @@ from fpray.attacks.threat import INFERENCE_THREATS, INVERSION_THREATS, THREATS
 from fpray.metrics.identification import detectable_rank_auc, permuted_rank_auc, rank_auc, rank_auc_difference
 from fpray.metrics.people import holm
 from fpray.metrics.rate import Rate
+from fpray.metrics.verdict import FEWEST, auc_words
 from fpray.store import Context
 from fpray.studies import sections as page
 from fpray.studies.groups import described, group_notices, read_groups
@@ -18,10 +19,8 @@ from fpray.studies.inversion_comparisons import all_sections
 from fpray.studies.inversion_config import END_TO_END, JUDGE, MEAN, NEAREST, PLACEBO, REHEARSAL, TOLD
 from fpray.studies.inversion_evidence import Evidence
 from fpray.studies.inversion_tables import membership
-from fpray.studies.membership import as_json
+from fpray.studies.membership import WARN_BELOW, as_json
 
-FEWEST = 10  # people, for a verdict
-WARN_BELOW = 0.01
 HEADLINE = 'headline'
 ENDPOINT = ('Of a reconstruction from one stolen template, made by an attacker who must first infer the network: the share '
             'of other people\'s pictures that it resembles less than another picture of its own person, in a matcher that '
@@ -92,13 +91,13 @@ class _Numbers:
     def verdict(self, primary: Mapping[str, Any], controls: Mapping[str, Any]) -> str:
         """METHOD's one sentence."""
         auc, minus, control = primary['auc'], primary['minus_placebo'], controls['rehearsal']['auc']
-        stated = _numbers(auc)
+        stated = auc_words(auc)
         if auc.n_people < FEWEST:
             return f'Cannot say, because there are too few people: {auc.n_people} victims, fewer than {FEWEST} ({stated}).'
         if missing := self.missing():
             return f'Cannot say, because these controls are not available: {", ".join(missing)} ({stated}).'
         if control.lower <= 0.5:
-            return (f'Cannot say, because the same attack found nothing in the rehearsal ({_numbers(control)}); on the '
+            return (f'Cannot say, because the same attack found nothing in the rehearsal ({auc_words(control)}); on the '
                     f'victims it shows {stated}.')
         if auc.estimate is None or auc.interval[0] is None:
             return f'Cannot say, because the primary endpoint has no interval: {auc.note or "it could not be measured"}.'
@@ -186,12 +185,6 @@ class _Numbers:
     def data(self) -> dict[str, Any]:
         """The set and how its people are divided."""
         return described(self.evidence.everyone, read_groups(self.context.inputs['people']))
-
-
-def _numbers(rate: Rate) -> str:
-    if rate.interval[0] is None or rate.interval[1] is None:
-        return f'AUC without interval, {rate.n_people} people'
-    return f'AUC {rate.interval[0]:.3f}-{rate.interval[1]:.3f}, {rate.n_people} people'
 
 
 def _share(rate: Rate | None, signed: bool = False) -> str:

@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from fpray.attacks.embedding_box import DlibFaces, EmbeddingBox, FolderTemplates
+from fpray.attacks.embedding_box import EmbeddingBox
 from fpray.data.groups import labels_of
 from fpray.data.imageset import ImageSet
 from fpray.distributed.train import Trainable, fit
 from fpray.errors import UserError
-from fpray.models.config import ExtractorConfig
 from fpray.models.extractors import Extractor
 from fpray.store import Context, Place, locate
 from fpray.studies.embedding_config import NO_ADAPT
@@ -189,22 +188,6 @@ def embed_set(context: Context) -> None:
     np.save(context.out / 'vectors.npy', np.concatenate(parts))
 
 
-def embed_by_box(context: Context) -> None:
-    """vectors.npy of a network that fpray did not train: dlib's, or an owner's stored templates.
-
-    Configuration: kind 'dlib' or 'templates'. Inputs: pictures. Settings: folders['templates'].
-    """
-    everyone = ImageSet.load(context.inputs['pictures'])
-    np.save(context.out / 'vectors.npy', asked_in_blocks(box_of(context, everyone), everyone.pixels, context))
-
-
-def box_of(context: Context, everyone: ImageSet) -> EmbeddingBox:
-    """The black box that a stage's configuration names."""
-    if context.config['kind'] == 'dlib':
-        return DlibFaces(detect=False)
-    return FolderTemplates(context.settings['folders']['templates'], everyone.records, np.asarray(everyone.pixels))
-
-
 def asked_in_blocks(box: EmbeddingBox, pixels: np.ndarray, context: Context) -> np.ndarray:
     """(N, length) float32 vectors of (N, C, H, W) uint8 pictures, with progress."""
     parts = []
@@ -227,9 +210,3 @@ def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float64).tiny)
-
-
-def extractor_words(config: ExtractorConfig) -> str:
-    """'small-plain, length 128, trained in this run'."""
-    origin = {'random': 'trained in this run', 'package': 'weights of an installed package', 'hub': 'weights from the hub'}
-    return f'{config.name}, length {config.length}, {origin.get(config.weights, "weights of a local file")}'
