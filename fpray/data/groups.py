@@ -72,6 +72,19 @@ class Groups:
         return self.pictures(group, 1 + count)
 
 
+def places(known: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """(n,) where each of `rows` stands in `known`, which holds each row once, in any order.
+
+    Raises:
+        KeyError: `known` lacks one.
+    """
+    order = np.argsort(known)
+    at = np.asarray(order[np.searchsorted(known, rows, sorter=order).clip(max=len(known) - 1)])
+    if not np.array_equal(known[at], rows):
+        raise KeyError(f'{int((known[at] != rows).sum())} of {len(rows)} rows are not among these {len(known)}')
+    return at
+
+
 def labels_of(records: pd.DataFrame, rows: np.ndarray) -> tuple[np.ndarray, list[str]]:
     """Class numbers (n,) int64 of the identities in these rows, and the identities in the order of their numbers."""
     names, codes = np.unique(records['identity'].to_numpy(dtype=str)[rows], return_inverse=True)

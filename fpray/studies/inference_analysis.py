@@ -26,7 +26,8 @@ from fpray.metrics.identification import (
 )
 from fpray.metrics.membership import over_victims
 from fpray.metrics.rate import Rate
-from fpray.metrics.verdict import FEWEST, auc_words
+from fpray.metrics.verdict import FEWEST, Words, decide
+from fpray.metrics.verification import threshold_at_fmr
 from fpray.store import Context
 from fpray.studies import sections as page
 from fpray.studies.embedding_config import NO_ADAPT, RUNGS
@@ -37,7 +38,6 @@ from fpray.studies.inference_steps import Vectors, log_columns
 from fpray.studies.membership import WARN_BELOW, as_json
 from fpray.studies.recognition_steps import cosine
 
-FALSE_POSITIVES = 5  # wrong candidates above a threshold, of as many people, that resolve its rate
 PERMUTED = 999  # permutations of the smallest detectable effect, which reads all placebos at once
 
 
@@ -143,10 +143,9 @@ class InferenceStudy:
         wrong = np.ones(other.logs.shape, bool)
         wrong[np.arange(len(wrong)), other.right] = False
         scores, person = other.logs[wrong], np.repeat(other.person, other.logs.shape[1] - 1)
-        threshold = np.quantile(scores, 0.99, method='higher')
-        above = scores >= threshold
-        found = self.share(cell.own > threshold, cell.person, 0.01)
-        if min(above.sum(), len(set(person[above]))) < FALSE_POSITIVES:
+        at = threshold_at_fmr(scores, 0.01, np.column_stack([person, person]))
+        found = self.share(cell.own >= at.value, cell.person, 0.01)
+        if not at.resolvable:
             return replace(found, estimate=None, interval=(None, None), note='too few people set the threshold for 1 %')
         return replace(found, note='threshold set on the threshold people')
 
@@ -204,19 +203,11 @@ class InferenceStudy:
 
     def verdict(self, primary: Mapping[str, Any], controls: Mapping[str, Any]) -> str:
         """One of three, with its uncertainty."""
-        auc, minus, rehearsal = primary['auc'], primary['minus_placebo'], controls['rehearsal']['auc']
-        shown, least = auc_words(auc), controls['smallest_detectable']['auc'].estimate
-        if auc.n_people < FEWEST:
-            return f'Cannot say, because there are too few people: {auc.n_people}, fewer than {FEWEST} ({shown}).'
-        if rehearsal.lower <= 0.5:
-            return ('Cannot say, because the same attack found nothing where nothing was adapted '
-                    f'({auc_words(rehearsal)}); at the cell that decides it shows {shown}.')
-        if auc.lower > 0.5 and minus.lower > 0:
-            return f'Found: one vector gives away the network that made it ({shown}).'
-        if least is None:
-            return f'Cannot say, because no effect, however large, would have shown with these people ({shown}).'
-        least = np.ceil(least * 100) / 100
-        return f'Not found by these attacks; they would have shown AUC >= {least:.2f} in 4 of 5 such audits ({shown}).'
+        auc = primary['auc']
+        few = f'{auc.n_people}, fewer than {FEWEST}' if auc.n_people < FEWEST else ''
+        return decide(auc, primary['minus_placebo'], controls['rehearsal']['auc'], controls['smallest_detectable']['auc'],
+                      Words(found='one vector gives away the network that made it', few=few, effect='trace',
+                            rehearsal='where nothing was adapted', audited='at the cell that decides'))
 
     def summary(self, primary: Mapping[str, Any], controls: Mapping[str, Any]) -> list[str]:
         """Two or three sentences for who signs."""

@@ -26,7 +26,7 @@ from fpray.attacks.attributes import (
 from fpray.attacks.model_inference import Fitted, calibrate, fit, load_fitted, project, unknown_score
 from fpray.data.augment import align, sensor
 from fpray.data.digits import load_digits
-from fpray.data.groups import Groups, labels_of
+from fpray.data.groups import Groups, labels_of, places
 from fpray.data.imageset import ImageSet, read_samples
 from fpray.distributed.embed import RECORDS, Candidate, Tuning, embed_pool, read_records, read_vectors
 from fpray.distributed.score import file_of
@@ -134,11 +134,7 @@ class Vectors:
     def of(self, rows: np.ndarray, rung: str = NO_ADAPT) -> np.ndarray:
         """(n, length) of these rows at a rung."""
         known = np.load(self.folder / ('rows.npy' if rung == NO_ADAPT else 'asked.npy'))
-        order = np.argsort(known)
-        at = order[np.searchsorted(known, rows, sorter=order).clip(max=len(known) - 1)]
-        if not np.array_equal(known[at], rows):
-            raise KeyError(f'{self.folder} has no vectors of some of these rows at {rung}')
-        return np.load(self.folder / f'{rung}.npy', mmap_mode='r')[at]
+        return np.load(self.folder / f'{rung}.npy', mmap_mode='r')[places(known, rows)]
 
     def elsewhere(self, condition: str, part: str) -> np.ndarray | None:
         """Those of another pipeline's 'reference' or 'calibration' pictures; None: this condition has none."""

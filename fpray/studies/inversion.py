@@ -264,9 +264,11 @@ class _Layout:
         config, laid = self.config, self.laid
         given = {OTHER: 'other' if config.attacker.other else ''}
         folder = given.get(condition, 'unknown' if config.attacker.folder else '')
+        foreign = folder == 'other' and bool(config.attacker.layout)
         inputs = {'pictures': self.raw if condition == OTHER else self.set, 'people': self.people}
         return laid.add(f'attacker/{condition}', steps.attacker, {
-            'condition': condition, 'folder': folder, 'print': laid.prints.get(folder, ''), 'data': laid.data,
+            'condition': condition, 'folder': folder, 'print': laid.prints.get(folder, ''), 'foreign': foreign,
+            'data': replace(laid.data, layout=config.attacker.layout) if foreign else laid.data,
             'align': config.align, 'size': config.data.size}, inputs, 2)
 
     # Networks

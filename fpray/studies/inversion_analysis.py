@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ from fpray.attacks.threat import INFERENCE_THREATS, INVERSION_THREATS, THREATS
 from fpray.metrics.identification import detectable_rank_auc, permuted_rank_auc, rank_auc, rank_auc_difference
 from fpray.metrics.people import holm
 from fpray.metrics.rate import Rate
-from fpray.metrics.verdict import FEWEST, auc_words
+from fpray.metrics.verdict import FEWEST, Words, decide
 from fpray.store import Context
 from fpray.studies import sections as page
 from fpray.studies.groups import described, group_notices, read_groups
@@ -90,24 +89,11 @@ class _Numbers:
 
     def verdict(self, primary: Mapping[str, Any], controls: Mapping[str, Any]) -> str:
         """METHOD's one sentence."""
-        auc, minus, control = primary['auc'], primary['minus_placebo'], controls['rehearsal']['auc']
-        stated = auc_words(auc)
-        if auc.n_people < FEWEST:
-            return f'Cannot say, because there are too few people: {auc.n_people} victims, fewer than {FEWEST} ({stated}).'
-        if missing := self.missing():
-            return f'Cannot say, because these controls are not available: {", ".join(missing)} ({stated}).'
-        if control.lower <= 0.5:
-            return (f'Cannot say, because the same attack found nothing in the rehearsal ({auc_words(control)}); on the '
-                    f'victims it shows {stated}.')
-        if auc.estimate is None or auc.interval[0] is None:
-            return f'Cannot say, because the primary endpoint has no interval: {auc.note or "it could not be measured"}.'
-        if auc.lower > 0.5 and minus.lower > 0:
-            return f'Found: {self.claim(primary)} ({stated}).'
-        smallest = controls['smallest_detectable']['auc'].estimate
-        if smallest is None:
-            return f'Cannot say, because nothing, however large, would have shown with these people ({stated}).'
-        shown = math.ceil(smallest * 100) / 100
-        return f'Not found by these attacks; they would have shown AUC >= {shown:.2f} in 4 of 5 such audits ({stated}).'
+        auc = primary['auc']
+        few = f'{auc.n_people} victims, fewer than {FEWEST}' if auc.n_people < FEWEST else ''
+        return decide(auc, primary['minus_placebo'], controls['rehearsal']['auc'], controls['smallest_detectable']['auc'],
+                      Words(found=self.claim(primary), few=few, rehearsal='in the rehearsal', audited='on the victims',
+                            effect='likeness'), self.missing())
 
     def missing(self) -> list[str]:
         """Controls that mean nothing here."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from fpray.attacks.config import InferenceConfig
+from fpray.data import LAYOUTS
 from fpray.data.config import DataConfig, GroupsConfig
 from fpray.errors import UserError, one_of, whole
 from fpray.models.config import ExtractorConfig, ReconstructorConfig
@@ -82,6 +83,9 @@ class AttackerConfig:
     other: str = ''
     """Diff-PreProc: folder of other people's pictures from a real second sensor or set, of the set's size and layout, in
     place of the simulated one."""
+    layout: str = ''
+    """Layout of --attacker.other, where that is a set of its own, all strangers; empty: that of --data.root, whose people
+    it may show, and of these none but the attacker's are taken."""
     folder: str = ''
     """Folder of pictures of nobody known, of the set's size, from which the attacker learns instead of its own people."""
 
@@ -94,6 +98,10 @@ class AttackerConfig:
             raise UserError(f'--attacker.conditions without {SAME}', 'it is the headline\'s: name it too')
         for name in ('other', 'folder'):
             no_address(f'--attacker.{name}', getattr(self, name))
+        if self.layout:
+            one_of('--attacker.layout', self.layout, LAYOUTS)
+            if not self.other:
+                raise UserError('--attacker.layout without --attacker.other', 'name the folder that it speaks of')
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import pandas as pd
 from fpray.attacks.embedding_box import DlibFaces, EmbeddingBox, FolderTemplates
 from fpray.attacks.model_inference import calibrate, fit, ranges_of, unknown_score
 from fpray.data import augment
-from fpray.data.groups import Groups
+from fpray.data.groups import Groups, places
 from fpray.data.images import image_id
 from fpray.data.imageset import ImageSet, read_folder, read_samples
 from fpray.distributed import train
@@ -108,7 +108,8 @@ def _strangers(context: Context, everyone: ImageSet, folder: str) -> ImageSet:
         pixels = np.repeat(pixels, channels, axis=1) if pixels.shape[1] == 1 else pixels.mean(
             axis=1, keepdims=True).astype(np.uint8)
     groups = read_groups(context.inputs['people'])
-    away = {subject for group, people in groups.people.items() if group != 'attacker' for subject in people}
+    away = set() if config['foreign'] else {
+        subject for group, people in groups.people.items() if group != 'attacker' for subject in people}
     kept = np.array([subject not in away for subject in found.records['subject']])
     if not kept.any():
         raise UserError(f'{where} shows nobody but people of the set\'s other groups', 'give other people\'s pictures')
@@ -232,7 +233,6 @@ class Asked:
 
     def __post_init__(self) -> None:
         self.rows = np.load(self.context.inputs['asked'] / 'rows.npy')
-        self._order = np.argsort(self.rows)
 
     @property
     def pixels(self) -> np.ndarray:
@@ -241,7 +241,7 @@ class Asked:
 
     def at(self, rows: np.ndarray) -> np.ndarray:
         """Places among the asked pictures of rows of the whole set."""
-        return np.asarray(self._order[np.searchsorted(self.rows, rows, sorter=self._order)])
+        return places(self.rows, rows)
 
     def vectors(self, key: str) -> np.ndarray:
         """(n, length) of one extractor."""

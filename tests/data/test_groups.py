@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from fpray.data.config import GROUPS, DataConfig, GroupsConfig
-from fpray.data.groups import Groups, deal, labels_of
+from fpray.data.groups import Groups, deal, labels_of, places
 from fpray.errors import UserError
 
 DATA = DataConfig(impressions=3, query_impressions=1)
@@ -74,3 +74,11 @@ def test_a_group_round_trips_as_json_and_labels_follow_identities() -> None:
     labels, names = labels_of(table, groups.pictures('judge'))
     assert len(names) == 8 and (np.bincount(labels) == 4).all()
     assert [names[label] for label in labels] == table['identity'].iloc[groups.pictures('judge')].tolist()
+
+
+def test_places_finds_each_row_and_names_what_is_lacking() -> None:
+    known = np.array([7, 2, 9, 4])
+    assert places(known, np.array([4, 7, 4])).tolist() == [3, 0, 3] and places(known, np.array([], int)).tolist() == []
+    for lacking in (1, 5, 10):
+        with pytest.raises(KeyError, match='1 of 2 rows'):
+            places(known, np.array([9, lacking]))

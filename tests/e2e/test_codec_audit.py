@@ -1,11 +1,6 @@
 """Whole audits of codecs on real Ray: from pictures to a report, again without training, an owner's files and function."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,8 +18,8 @@ from fpray.studies.codec_config import CodecAuditConfig, smoke
 from fpray.studies.codec_study import CODEC, audit_codec
 from fpray.studies.config import Settings
 from fpray.studies.run import dry_run, prepare, run
+from tests.e2e.killed import resumed
 
-ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.timeout(1_200)  # a busy machine takes minutes for a whole audit
 
 
@@ -130,22 +125,6 @@ def test_an_owners_function_is_audited_where_it_is(ray, tmp_path):
 def test_a_killed_sweep_resumes_to_the_same_numbers(finished, tmp_path):
     """The driver, its Ray and its workers are killed in the middle; the same command again ends with the same numbers."""
     _, _, outcome = finished
-    saved = tmp_path / 'config.json'
-    saved.write_text((outcome.report.parent / 'config.json').read_text())
-    command = [sys.executable, str(ROOT / 'jobs/codec_audit.py'), '--preset', 'smoke', '--config', str(saved),
-               '--store', str(tmp_path / 'store'), '--no-mlflow']
-    env = os.environ | {'PYTHONPATH': str(ROOT)}
-    first = subprocess.Popen(command, cwd=tmp_path, env=env, start_new_session=True,
-                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    store, deadline = Store(tmp_path / 'store'), time.monotonic() + 400
-    while len(list(store.published())) < 8 and time.monotonic() < deadline:
-        time.sleep(0.5)
-    os.killpg(first.pid, signal.SIGKILL)
-    first.wait()
-    before = len(list(store.published()))
-    assert 8 <= before < 30, 'killed in the middle'
-    assert subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, timeout=900).returncode == 0
-    again = load(next((tmp_path / 'store').glob('reports/*/results.json')))
-    whole = load(outcome.results)
+    again, whole = resumed('codec_audit.py', outcome, tmp_path, 8, 30), load(outcome.results)
     for part in ('primary', 'controls', 'attacks', 'codec', 'verdict'):
         assert again[part] == whole[part], part

@@ -34,6 +34,7 @@ from fpray.studies.inversion_config import (
 from fpray.studies.inversion_evidence import Evidence
 from fpray.studies.inversion_study import INVERSION, invert_extractor
 from fpray.studies.run import dry_run, prepare, run
+from tests.e2e.killed import resumed
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.timeout(1_200)  # a busy machine takes minutes for a whole inversion
@@ -238,3 +239,12 @@ def test_bad_input_is_one_line_and_exit_2(tmp_path, arguments, fault):
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     assert done.returncode == 2 and len(lines) == 1 and fault in lines[0] and 'Traceback' not in done.stderr
     assert not (tmp_path / 'store').exists()
+
+
+@pytest.mark.slow
+def test_a_killed_inversion_resumes_to_the_same_numbers(finished, tmp_path):
+    """The driver, its Ray and its workers are killed in the middle; the same command again ends with the same numbers."""
+    _, _, outcome = finished
+    again, whole = resumed('embedding_inversion.py', outcome, tmp_path, 12, 50), load(outcome.results)
+    for part in ('primary', 'controls', 'verdict', 'sections'):
+        assert again[part] == whole[part], part

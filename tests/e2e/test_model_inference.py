@@ -2,10 +2,8 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from fpray.studies.inference_config import OWN_FOLDER, InferenceStudyConfig, smo
 from fpray.studies.inference_identify import identify_file
 from fpray.studies.inference_study import INFERENCE
 from fpray.studies.run import dry_run, prepare, run
+from tests.e2e.killed import resumed
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.timeout(1_200)  # a busy machine takes minutes for a whole study
@@ -131,22 +130,7 @@ def test_a_set_that_cannot_be_dealt_leaves_nothing_behind(ray, tmp_path, people,
 def test_a_killed_study_resumes_to_the_same_numbers(finished, tmp_path):
     """The driver, its Ray and its workers are killed in the middle; the same command again ends with the same numbers."""
     _, _, outcome = finished
-    saved = tmp_path / 'config.json'
-    saved.write_text((outcome.report.parent / 'config.json').read_text())
-    command = [sys.executable, str(ROOT / 'jobs/model_inference.py'), '--preset', 'smoke', '--config', str(saved),
-               '--store', str(tmp_path / 'store'), '--no-mlflow']
-    env = os.environ | {'PYTHONPATH': str(ROOT)}
-    first = subprocess.Popen(command, cwd=tmp_path, env=env, start_new_session=True,
-                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    store, deadline = Store(tmp_path / 'store'), time.monotonic() + 400
-    while len(list(store.published())) < 6 and time.monotonic() < deadline:
-        time.sleep(0.5)
-    os.killpg(first.pid, signal.SIGKILL)
-    first.wait()
-    before = len(list(store.published()))
-    assert 6 <= before < 28, 'killed in the middle'
-    assert subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, timeout=900).returncode == 0
-    again, whole = load(next((tmp_path / 'store').glob('reports/*/results.json'))), load(outcome.results)
+    again, whole = resumed('model_inference.py', outcome, tmp_path, 6, 28), load(outcome.results)
     for part in ('primary', 'controls', 'verdict'):
         assert again[part] == whole[part], part
     for one, other in zip(again['sections'], whole['sections'], strict=True):

@@ -4,6 +4,7 @@ import pickle
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +19,11 @@ from fpray.studies import plan as plans
 from fpray.studies.audit import Plan, headline_of, plan, targets
 from fpray.studies.config import PRESETS, AuditConfig, GeneratorQueryConfig, SearchConfig
 from fpray.studies.steps import foreseen, queries
+from tests.studies import laying
+from tests.studies.laying import assert_graph, keys, with_part, write_set
 
 SMOKE = replace(PRESETS['smoke'](), seed=5)
-
-
-def keys(laid: Plan) -> dict[str, str]:
-    """Name of every stage -> its key."""
-    return {stage.name: stage.key for stage in laid.stages}
+changed = partial(laying.changed, plan)
 
 
 def stages(laid: Plan) -> dict[str, Stage]:
@@ -32,30 +31,9 @@ def stages(laid: Plan) -> dict[str, Stage]:
     return {stage.name: stage for stage in laid.stages}
 
 
-def changed(config: AuditConfig, other: AuditConfig) -> set[str]:
-    """Families and names of the stages of `config` whose key is not the same under `other`."""
-    before, after = keys(plan(config)), keys(plan(other))
-    return {name for name, key in before.items() if after.get(name) != key}
-
-
 def families(names: set[str]) -> set[str]:
     """The stages' families."""
     return {name.split('/')[0] for name in names}
-
-
-def with_part(config: AuditConfig, part: str, **fields: object) -> AuditConfig:
-    """The configuration with some fields of one part changed."""
-    return replace(config, **{part: replace(getattr(config, part), **fields)})
-
-
-def write_set(folder: Path, fingers: range, shade: int = 0) -> Path:
-    """A folder of small pictures in the layout fvc, all different, the same for the same arguments."""
-    folder.mkdir(parents=True)
-    for finger in fingers:
-        for impression in range(1, 4):
-            rng = np.random.default_rng([finger, impression, shade])
-            Image.fromarray(rng.integers(0, 256, (16, 16), np.uint8)).save(folder / f'{finger}_{impression}.png')
-    return folder
 
 
 @pytest.fixture
@@ -73,21 +51,7 @@ def owner(tmp_path: Path) -> AuditConfig:
 
 @pytest.mark.parametrize('name', ['smoke', 'desk', 'paper'])
 def test_a_plan_is_a_graph_that_ends_in_the_numbers(name: str) -> None:
-    laid = plan(PRESETS[name]())
-    names = [stage.name for stage in laid.stages]
-    assert len(set(names)) == len(names) and names[0] == 'pictures' and laid.numbers.name == 'numbers'
-    assert len({stage.key for stage in laid.stages}) == len(names), 'no two stages have one key'
-    done: set[str] = set()
-    for stage in laid.stages:
-        assert {each.name for each in stage.inputs.values()} <= done, f'{stage.name} stands before its inputs'
-        done.add(stage.name)
-    reached, waiting = set(), [laid.numbers]
-    while waiting:
-        stage = waiting.pop()
-        reached.add(stage.name)
-        waiting += stage.inputs.values()
-    assert reached == set(names), 'every stage is worth something to the numbers'
-    assert laid.hash == laid.numbers.key and all(stage.weight > 0 for stage in laid.stages)
+    assert_graph(plan(PRESETS[name]()))
 
 
 def test_a_plan_holds_search_controls_and_every_size() -> None:

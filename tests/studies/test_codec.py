@@ -1,54 +1,27 @@
 """The plan of a codec's audit: a graph with keys that hang on what they should, and on nothing else."""
 
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from fpray.errors import UserError
 from fpray.store import Stage
 from fpray.studies.codec import headline_of, plan, targets
 from fpray.studies.codec_analysis import moved, undefended
-from fpray.studies.codec_config import PRESETS, CodecAuditConfig
-from fpray.studies.plan import Plan
+from fpray.studies.codec_config import PRESETS
+from tests.studies import laying
+from tests.studies.laying import assert_graph, with_part, write_set
 
 SMOKE = replace(PRESETS['smoke'](), seed=5)
 DESK = replace(PRESETS['desk'](), seed=5)
-
-
-def keys(laid: Plan) -> dict[str, str]:
-    return {stage.name: stage.key for stage in laid.stages}
-
-
-def changed(config: CodecAuditConfig, other: CodecAuditConfig) -> set[str]:
-    before, after = keys(plan(config)), keys(plan(other))
-    return {name for name, key in before.items() if after.get(name) != key}
-
-
-def with_part(config: CodecAuditConfig, part: str, **fields: object) -> CodecAuditConfig:
-    return replace(config, **{part: replace(getattr(config, part), **fields)})
-
-
-def write_set(folder: Path, fingers: range, suffix: str = 'png') -> Path:
-    folder.mkdir(parents=True)
-    for finger in fingers:
-        for impression in range(1, 4):
-            rng = np.random.default_rng([finger, impression])
-            Image.fromarray(rng.integers(0, 256, (16, 16), np.uint8)).save(folder / f'{finger}_{impression}.{suffix}')
-    return folder
+changed = partial(laying.changed, plan)
 
 
 @pytest.mark.parametrize('name', PRESETS)
 def test_a_plan_is_a_graph_that_ends_in_the_numbers(name):
-    laid = plan(PRESETS[name]())
-    names, found = [stage.name for stage in laid.stages], set()
-    assert len(set(names)) == len(names) and names[0] == 'pictures' and laid.numbers.name == 'numbers'
-    assert len({stage.key for stage in laid.stages}) == len(names), 'no two stages have one key'
-    for stage in laid.stages:
-        assert {one.key for one in stage.inputs.values()} <= found, f'{stage.name} comes before what it reads'
-        found.add(stage.key)
+    assert_graph(plan(PRESETS[name]()))
 
 
 def test_every_lambda_size_control_and_defence_is_attacked():
@@ -106,7 +79,7 @@ def owner(tmp_path):
     for side, fingers in (('members', range(1, 13)), ('nonmembers', range(21, 33))):
         folders[side] = str(write_set(tmp_path / side, fingers))
         write_set(tmp_path / 'out' / side, fingers)
-        write_set(tmp_path / 'files' / side, fingers, 'jpg')
+        write_set(tmp_path / 'files' / side, fingers, suffix='jpg')
     data = replace(SMOKE.data, layout='fvc', reference=str(write_set(tmp_path / 'more', range(41, 90))), **folders)
     return replace(SMOKE, data=data, victim=replace(SMOKE.victim, decompressed=str(tmp_path / 'out'),
                                                     compressed=str(tmp_path / 'files')))

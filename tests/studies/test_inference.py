@@ -1,6 +1,7 @@
 """The plan of model inference: a graph with keys that hang on what they should, groups that share nobody, refusals."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,35 +12,18 @@ from fpray.models.config import LITE, TABLE_13
 from fpray.studies.inference import files_print, plan, pooled, twins_of
 from fpray.studies.inference_config import CONDITIONS, OWN_FOLDER, PRESETS, InferenceStudyConfig, candidates_of
 from fpray.studies.inference_study import networks
-from fpray.studies.plan import Plan
+from tests.studies import laying
+from tests.studies.laying import assert_graph, keys, with_part
 
 SMOKE = replace(PRESETS['smoke'](), seed=5)
 DESK = replace(PRESETS['desk'](), seed=5)
-
-
-def keys(laid: Plan) -> dict[str, str]:
-    return {stage.name: stage.key for stage in laid.stages}
-
-
-def changed(config: InferenceStudyConfig, other: InferenceStudyConfig) -> set[str]:
-    before, after = keys(plan(config)), keys(plan(other))
-    return {name for name, key in before.items() if after.get(name) != key}
-
-
-def with_part(config: InferenceStudyConfig, part: str, **fields: object) -> InferenceStudyConfig:
-    return replace(config, **{part: replace(getattr(config, part), **fields)})
+changed = partial(laying.changed, plan)
 
 
 @pytest.mark.parametrize('name', PRESETS)
 def test_a_plan_is_a_graph_that_ends_in_the_numbers(name):
     config = PRESETS[name]()
-    laid = plan(config)
-    names, found = [stage.name for stage in laid.stages], set()
-    assert len(set(names)) == len(names) and names[0] == 'pictures' and laid.numbers.name == 'numbers'
-    assert len({stage.key for stage in laid.stages}) == len(names), 'no two stages have one key'
-    for stage in laid.stages:
-        assert {one.key for one in stage.inputs.values()} <= found, f'{stage.name} comes before what it reads'
-        found.add(stage.key)
+    assert_graph(plan(config))
     assert any('decides' in line for line in networks(config))
 
 

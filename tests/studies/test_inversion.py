@@ -3,6 +3,7 @@
 import io
 import pickle
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,36 +28,16 @@ from fpray.studies.inversion_config import (
     TargetConfig,
     key_of,
 )
-from fpray.studies.plan import Plan
+from tests.studies import laying
+from tests.studies.laying import assert_graph, keys, with_part, write_set
 
 SMOKE = replace(PRESETS['smoke'](), seed=5)
-
-
-def keys(laid: Plan) -> dict[str, str]:
-    return {stage.name: stage.key for stage in laid.stages}
-
-
-def changed(config: InversionConfig, other: InversionConfig) -> set[str]:
-    before, after = keys(plan(config)), keys(plan(other))
-    return {name for name, key in before.items() if after.get(name) != key}
-
-
-def with_part(config: InversionConfig, part: str, **fields: object) -> InversionConfig:
-    return replace(config, **{part: replace(getattr(config, part), **fields)})
-
-
-def write_set(folder: Path, people: int, pictures: int = 6, size: int = 48) -> Path:
-    folder.mkdir(parents=True)
-    for person in range(1, people + 1):
-        for number in range(1, pictures + 1):
-            rng = np.random.default_rng([person, number])
-            Image.fromarray(rng.integers(0, 256, (size, size), np.uint8)).save(folder / f'{person}_{number}.png')
-    return folder
+changed = partial(laying.changed, plan)
 
 
 @pytest.fixture(scope='module')
 def pictures(tmp_path_factory) -> Path:
-    return write_set(tmp_path_factory.mktemp('set') / 'set', 60)
+    return write_set(tmp_path_factory.mktemp('set') / 'set', range(1, 61), 6, 48)
 
 
 def on(folder: Path, **fields: object) -> InversionConfig:
@@ -65,13 +46,7 @@ def on(folder: Path, **fields: object) -> InversionConfig:
 
 @pytest.mark.parametrize('name', PRESETS)
 def test_a_plan_is_a_graph_that_ends_in_the_numbers(name):
-    laid = plan(PRESETS[name]())
-    names, found = [stage.name for stage in laid.stages], set()
-    assert len(set(names)) == len(names) and names[0] == 'pictures' and laid.numbers.name == 'numbers'
-    assert len({stage.key for stage in laid.stages}) == len(names), 'no two stages have one key'
-    for stage in laid.stages:
-        assert {one.key for one in stage.inputs.values()} <= found, f'{stage.name} comes before what it reads'
-        found.add(stage.key)
+    assert_graph(plan(PRESETS[name]()))
 
 
 def test_the_endpoint_comes_with_its_controls_and_baselines():
@@ -136,10 +111,10 @@ def test_a_network_that_comes_trained_needs_no_people(pictures):
 
 
 def test_keys_hold_no_paths(pictures, tmp_path):
-    config = on(pictures, attacker=replace(SMOKE.attacker, folder=str(write_set(tmp_path / 'more', 3))))
+    config = on(pictures, attacker=replace(SMOKE.attacker, folder=str(write_set(tmp_path / 'more', range(1, 4), 6, 48))))
     assert all(str(tmp_path) not in str(stage.config) and str(pictures) not in str(stage.config)
                for stage in plan(config).stages)
-    moved = write_set(tmp_path / 'elsewhere', 60)
+    moved = write_set(tmp_path / 'elsewhere', range(1, 61), 6, 48)
     assert keys(plan(on(pictures))) == keys(plan(on(moved)))
 
 
@@ -154,6 +129,7 @@ def test_keys_hold_no_paths(pictures, tmp_path):
     ('invert', {'placebo': 'nosuch'}, 'placebo'), ('invert', {'brief': 0.0}, 'brief'),
     ('invert', {'depths': (2.0,)}, 'depths'),
     ('attacker', {'conditions': (OTHER,)}, SAME), ('attacker', {'conditions': ('nosuch', SAME)}, 'nosuch'),
+    ('attacker', {'layout': 'fvc'}, 'attacker.other'), ('attacker', {'layout': 'nosuch', 'other': 'x'}, 'nosuch'),
     ('judge', {'kind': 'matcher'}, 'ppi'), ('search', {'trials': 1, 'rounds': 2}, 'rounds'),
     ('groups', {'adapt': 0}, 'groups.adapt'), ('data', {'impressions': 2, 'query_impressions': 0}, 'pictures an identity')])
 def test_a_part_that_cannot_be_is_refused(part, change, fault):
@@ -177,7 +153,7 @@ def test_the_judge_must_be_of_another_family_than_the_target():
 
 @pytest.mark.parametrize('people, pictures, fault', [(60, 1, 'different pictures|are needed'), (1, 6, 'people can be used')])
 def test_one_identity_or_no_genuine_pairs_are_refused_by_names_alone(tmp_path, people, pictures, fault):
-    folder = write_set(tmp_path / 'set', people, pictures)
+    folder = write_set(tmp_path / 'set', range(1, people + 1), pictures, 48)
     with pytest.raises(UserError, match=fault):
         plan(on(folder, data=replace(SMOKE.data, root=str(folder), layout='fvc', query_impressions=0)))
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from fpray.attacks.config import InferenceConfig
 from fpray.data.config import DataConfig, GroupsConfig
@@ -93,6 +94,21 @@ def test_the_attackers_pictures_are_nobody_elses_templates_or_references(world, 
         assert whose == people['attacker']
     same = np.array_equal(mine.pixels, SET.pixels[DEALT.pictures('attacker')])
     assert same == (condition == SAME), 'another pipeline changes the pictures, and only it'
+
+
+@pytest.mark.parametrize('foreign', [False, True])
+def test_of_a_second_sensors_folder_the_other_groups_people_are_left_out_unless_it_is_a_set_of_its_own(
+        world, tmp_path, foreign):
+    names = [DEALT.people[group][0] for group in ('attacker', 'victims', 'judge')]
+    for number, name in enumerate(names):
+        (tmp_path / 'set' / name).mkdir(parents=True)
+        for touch in range(2):
+            Image.fromarray(SET.pixels[2 * number + touch, 0]).save(tmp_path / 'set' / name / f'{touch}.png')
+    made = context(tmp_path / 'attacker', {
+        'condition': OTHER, 'folder': 'other', 'align': 'none', 'size': SIDE, 'foreign': foreign,
+        'data': replace(DATA, layout='folder')}, world, folders={'other': str(tmp_path / 'set')})
+    steps.attacker(made)
+    assert set(ImageSet.load(made.out).records['subject']) == set(names if foreign else names[:1])
 
 
 def test_stolen_are_the_template_and_then_the_others_never_a_reference():
