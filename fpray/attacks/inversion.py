@@ -8,7 +8,6 @@ W) uint8, vectors (N, length) raw.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -34,7 +33,6 @@ from fpray.training.loop import asked, derive, numerics, padded
 from fpray.training.reconstruction import reconstruct
 
 BLOCK = 1024  # vectors compared at a time
-PENALTIES = 10.0 ** np.arange(-4, 7)  # ridges that an adapter chooses among, in units of the mean squared singular value
 
 
 # Baselines ----------------------------------------------------------------------------------------------------
@@ -178,54 +176,16 @@ def match_ranges(vectors: np.ndarray, source: Ranges, target: Ranges) -> np.ndar
     return (floor + share * (ceiling - floor)).astype(np.float32)
 
 
-@dataclass(frozen=True)
-class Adapter:
-    """A linear map from one network's vectors to another's, learnt from pictures that both have seen."""
+def reordered(vectors: np.ndarray, seed: int) -> np.ndarray:
+    """The numbers of each vector in one other order, (n, length) float32; every dimension keeps its mean and deviation.
 
-    weights: np.ndarray
-    """(length of the source, length of the target) float64."""
-    bias: np.ndarray
-    """(length of the target,) float64."""
-    penalty: float
-    """The ridge that was chosen, on standardised values."""
-
-    @classmethod
-    def fit(cls, source: np.ndarray, target: np.ndarray) -> Adapter:
-        """Ridge regression on standardised values; of PENALTIES the one with the least leave-one-out error.
-
-        Args:
-            source: (n, a) vectors of the network that is to be inverted.
-            target: (n, b) vectors of the same pictures in the network whose vectors the reconstructor knows.
-
-        Raises:
-            UserError: fewer than 3 pictures, not as many vectors on both sides, vectors that are not finite.
-        """
-        x, y = np.asarray(source, dtype=np.float64), np.asarray(target, dtype=np.float64)
-        if x.ndim != 2 or y.ndim != 2 or len(x) != len(y) or len(x) < 3:
-            raise UserError(f'an adapter between vectors {x.shape} and {y.shape}', 'give both vectors of 3 pictures or more')
-        if not (np.isfinite(x).all() and np.isfinite(y).all()):
-            raise UserError('vectors hold values that are not finite', 'leave them out')
-        centre, scale, middle = x.mean(axis=0), x.std(axis=0), y.mean(axis=0)
-        scale = np.where(scale > 0, scale, 1.0)
-        u, s, vt = np.linalg.svd((x - centre) / scale, full_matrices=False)
-        turned = u.T @ (y - middle)
-        penalties = PENALTIES * np.square(s).mean()
-        errors = [_left_out(u, s, turned, y - middle, penalty) for penalty in penalties]
-        best = float(penalties[int(np.argmin(errors))])
-        weights = (vt.T * (s / (s**2 + best))) @ turned / scale[:, None]
-        return cls(weights, middle - centre @ weights, best)
-
-    def __call__(self, vectors: np.ndarray) -> np.ndarray:
-        """(n, length of the source) to (n, length of the target) float32."""
-        return (np.asarray(vectors, dtype=np.float64) @ self.weights + self.bias).astype(np.float32)
-
-
-def _left_out(u: np.ndarray, s: np.ndarray, turned: np.ndarray, y: np.ndarray, penalty: float) -> float:
-    """Mean squared error of each row by a fit without it; 1 / n of the hat matrix is the mean's."""
-    shrunk = s**2 / (s**2 + penalty)
-    fitted = (u * shrunk) @ turned
-    leverage = np.square(u) @ shrunk + 1 / len(y)
-    return float(np.square((y - fitted) / np.maximum(1 - leverage, 1e-12)[:, None]).mean())
+    Vectors that are alike stay alike, but no network speaks them: another placebo at each seed.
+    """
+    values = np.asarray(vectors, dtype=np.float64)
+    middle, scale = values.mean(axis=0), values.std(axis=0)
+    standard = (values - middle) / np.where(scale > 0, scale, 1.0)
+    order = np.random.default_rng(seed).permutation(values.shape[1])
+    return np.asarray(standard[:, order] * scale + middle, dtype=np.float32)
 
 
 # What moves how far -----------------------------------------------------------------------------------------------

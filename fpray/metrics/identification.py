@@ -224,18 +224,20 @@ def detectable_rank_auc(
     power: float = 0.8,
     alpha: float = 0.05,
     *,
-    placebo: Gallery | None = None,
+    placebo: Sequence[Gallery] = (),
+    spread: float = 0.0,
     draws: int = PERMUTATIONS,
 ) -> Rate:
     """The smallest true `rank_auc` that `power` of such audits would have found: see `people.smallest_detectable`.
 
     Args:
-        placebo: the same probes of the placebo, whose difference must be found as well.
+        placebo: the same probes of the placebo, of every draw of it; the mean difference must be found as well.
+        spread: variance of the placebo's mean beyond the draw of people; see `membership.draws_variance`.
     """
     permuted = _permuted_ranks(_mated(search), draws, seed)
-    other = None if placebo is None else _permuted_ranks(_mated(placebo), draws, seed)
+    others = [_permuted_ranks(_mated(each), draws, seed) for each in placebo]
     k = _probe_people(search)
-    smallest = people.detectable(permuted, k - 1, power, alpha, other)
+    smallest = people.detectable(permuted, k - 1, power, alpha, np.mean(others, axis=0) if others else None, (0.0, spread))
     return replace(smallest, n=len(search.similarity), n_people=k)
 
 
@@ -406,17 +408,19 @@ def detectable_choice_auc(
     alpha: float = 0.05,
     *,
     placebo: npt.ArrayLike | None = None,
+    spread: float = 0.0,
     draws: int = PERMUTATIONS,
 ) -> Rate:
     """The smallest true `choice_auc` that `power` of such audits would have found: see `people.smallest_detectable`.
 
     Args:
         placebo: (n, k) scores of the placebo, whose difference must be found as well.
+        spread: variance of the placebo's mean beyond the draw of people; see `membership.draws_variance`.
     """
     data = [_choices(s, right, person) for s in ((scores,) if placebo is None else (scores, placebo))]
     permuted = _permuted_choices(data, draws, seed)
     other = permuted[1] if len(permuted) > 1 else None
-    found = people.detectable(permuted[0], data[0].people - 1, power, alpha, other)
+    found = people.detectable(permuted[0], data[0].people - 1, power, alpha, other, (0.0, spread))
     return replace(found, n=len(data[0].right), n_people=data[0].people)
 
 

@@ -206,6 +206,37 @@ def over_victims(rates: Sequence[Rate], level: float = 0.95) -> Rate:
     return Rate(mean, (low, min(mean + half, 1.0)), chance, n, n_people, note=f'over {len(values)} victims')
 
 
+def over_draws(rates: Sequence[Rate]) -> Rate:
+    """Mean of one rate over draws of a placebo, of the same people: its interval holds both draws and people.
+
+    A classifier of shuffled labels, or a network that reads another's vectors, orders what it sees in some way of its own,
+    alike for all people: an interval over people alone would call that a finding. Half the width is the root of the summed
+    squares of the t interval over the draws and of the mean half-width over people.
+
+    Args:
+        rates: three or more, of one chance: 0.5 for an area, 0 for a difference of two.
+
+    Returns:
+        Rate with a two-sided p against the chance, by t over the draws; of equal draws 1.
+    """
+    values, chance = [r.estimate for r in rates if r.estimate is not None], rates[0].chance
+    if min(len(rates), len(values)) < VICTIMS or chance is None:
+        raise ValueError(f'{len(values)} draws with an estimate; three are needed for an interval')
+    mean, error, df = float(np.mean(values)), float(np.sqrt(draws_variance(rates))), len(values) - 1
+    widths = [r.interval[1] - r.interval[0] for r in rates if r.interval[0] is not None and r.interval[1] is not None]
+    half = float(np.hypot(stats.t.ppf(0.975, df) * error, np.mean(widths) / 2 if widths else 0.0))
+    low = 0.0 if chance == 0.5 else -1.0
+    p = float(2 * stats.t.sf(abs(mean - chance) / error, df)) if error > 0 else 1.0
+    return Rate(mean, (max(mean - half, low), min(mean + half, 1.0)), chance, rates[0].n, rates[0].n_people, p,
+                note=f'mean over {len(values)} draws; the interval holds draws and people')
+
+
+def draws_variance(rates: Sequence[Rate]) -> float:
+    """Variance of the mean over draws of a placebo, beyond the draw of people."""
+    values = [r.estimate for r in rates if r.estimate is not None]
+    return float(np.var(values, ddof=1) / len(values))
+
+
 def _placements(data: Sample, score: Array) -> tuple[float, Array]:
     """AUC, and each person's summed placement values less the AUC, (2, people): negative, positive side."""
     within = np.empty(len(score))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from fpray.errors import UserError
 from fpray.errors import share as _share
@@ -504,12 +504,13 @@ TABLE_14 = {128: (4, (256, 128, 64, 32)), 512: (8, (512, 256, 128)), 1024: (4, (
 
 The row of length 128 prints D:64 for the layer whose output is 32 x 32 x 32: the shape is followed.
 """
+LINEAR: Final = 'linear'  # the reconstructor's family that is solved for, not trained
 
 
 @dataclass(frozen=True)
 class ReconstructorConfig:
     """Vector to picture: dense, LeakyReLU, transposed convolutions of stride 2, each but the last with BatchNorm and
-    LeakyReLU.
+    LeakyReLU; or a linear map.
 
     The first map is ceil(side / 2^blocks) a side; what the last one has too much is cropped evenly, so any size works.
 
@@ -523,8 +524,10 @@ class ReconstructorConfig:
     """Height and width of a picture, px."""
     channels: int = 1
     """Channels of a picture: 1 gray, 3 colour (Table 14: 3)."""
-    family: Literal['table-14', 'scaled'] = 'scaled'
-    """table-14: maps by length as printed, kernels of 5 px; scaled: `width`, `blocks` and `kernel`."""
+    family: Literal['table-14', 'scaled', 'linear'] = 'scaled'
+    """table-14: maps by length as printed, kernels of 5 px; scaled: `width`, `blocks` and `kernel`; linear: every pixel is a
+    weighted sum of the vector's numbers, found in closed form (ridge regression): for a few hundred pictures.
+    """
     width: int = 128
     """scaled: channels of the first map; each block halves them."""
     blocks: int = 4
@@ -550,8 +553,11 @@ class ReconstructorConfig:
         self._check_family()
 
     def _check_family(self) -> None:
-        if self.family not in ('table-14', 'scaled'):
-            raise UserError(f'reconstructor.family: unknown family {self.family!r}', "choose 'table-14' or 'scaled'")
+        families = ('table-14', 'scaled', LINEAR)
+        if self.family not in families:
+            raise UserError(f'reconstructor.family: unknown family {self.family!r}', f'choose from {", ".join(families)}')
+        if self.family == LINEAR and self.last != 'none':
+            raise UserError(f'reconstructor.last {self.last} after a linear map', "give 'none'")
         if self.family == 'table-14' and self.length not in TABLE_14:
             raise UserError(
                 f'reconstructor.length {self.length}: Table 14 has networks for {", ".join(map(str, TABLE_14))}',
@@ -566,7 +572,9 @@ class ReconstructorConfig:
 
 def reconstructor_maps(config: ReconstructorConfig) -> list[tuple[int, int, int]]:
     """Shapes (C, H, W) of the maps: the reshaped dense layer's, then each transposed convolution's, before cropping."""
-    if config.family == 'table-14':
+    if config.family == LINEAR:
+        widths: tuple[int, ...] = ()
+    elif config.family == 'table-14':
         widths = TABLE_14[config.length][1]
     else:
         widths = tuple(max(config.width >> number, 1) for number in range(config.blocks))
@@ -583,7 +591,8 @@ def reconstructor_parameters(config: ReconstructorConfig) -> int:
     kernel = 5 if config.family == 'table-14' else config.kernel
     dense = (config.length + 1) * math.prod(maps[0])
     blocks = sum(kernel**2 * before[0] * after[0] for before, after in pairwise(maps))
-    return dense + blocks + 2 * sum(shape[0] for shape in maps[1:-1]) + config.channels
+    last = config.channels if blocks else 0
+    return dense + blocks + 2 * sum(shape[0] for shape in maps[1:-1]) + last
 
 
 # Recognition (Tangari et al. 2023, section 5.2 and appendix B) ------------------------------------------------

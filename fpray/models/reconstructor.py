@@ -36,12 +36,14 @@ class Reconstructor(nn.Module):
         maps = reconstructor_maps(config)
         self.base = maps[0]
         self.dense = nn.Linear(config.length, math.prod(self.base))
-        layers: list[nn.Module] = [nn.LeakyReLU(config.slope)]
+        layers: list[nn.Module] = [nn.LeakyReLU(config.slope)] if len(maps) > 1 else []
         kernel = 5 if config.family == 'table-14' else config.kernel
         for before, after in pairwise(shape[0] for shape in maps[:-1]):
             layers += [_enlarge(before, after, kernel, bias=False), nn.BatchNorm2d(after, eps=EPSILON)]
             layers.append(nn.LeakyReLU(config.slope))
-        self.body = nn.Sequential(*layers, _enlarge(maps[-2][0], config.channels, kernel, bias=True))
+        if len(maps) > 1:
+            layers.append(_enlarge(maps[-2][0], config.channels, kernel, bias=True))
+        self.body = nn.Sequential(*layers)
         for layer in self.modules():
             if isinstance(layer, nn.Linear | nn.ConvTranspose2d):  # Keras's start
                 nn.init.xavier_uniform_(layer.weight)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from fpray.attacks.threat import INFERENCE_THREATS
 from fpray.data.imageset import ImageSet
@@ -24,7 +23,7 @@ from fpray.metrics.identification import (
     permuted_choice_auc,
     rank_n,
 )
-from fpray.metrics.membership import over_victims
+from fpray.metrics.membership import draws_variance, over_draws
 from fpray.metrics.rate import Rate
 from fpray.metrics.verdict import FEWEST, Words, decide
 from fpray.metrics.verification import threshold_at_fmr
@@ -159,23 +158,25 @@ class InferenceStudy:
         return found
 
     def placebo_auc(self) -> Rate:
-        """Mean over the shuffles; p two-sided by t over the shuffles."""
-        each = [choice_auc(cell.logs, cell.right, cell.person, self.seed, draws=1) for cell in self.placebos()]
-        values = np.array([rate.estimate for rate in each], float)
-        p = float(stats.ttest_1samp(values, 0.5).pvalue) if values.std() > 0 else 1.0
-        return replace(over_shuffles(each), p=p)
+        """Mean over the shuffles."""
+        return over_draws(self.placebo_aucs())
+
+    def placebo_aucs(self) -> list[Rate]:
+        """One a shuffle."""
+        return [choice_auc(cell.logs, cell.right, cell.person, self.seed, draws=1) for cell in self.placebos()]
 
     def minus_placebo(self) -> Rate:
         """Attack minus placebo, paired by person, mean over the shuffles."""
         own = self.cell()
-        return over_shuffles([choice_auc_difference(own.logs, cell.logs, own.right, own.person) for cell in self.placebos()])
+        return over_draws([choice_auc_difference(own.logs, cell.logs, own.right, own.person) for cell in self.placebos()])
 
     def detectable(self) -> Rate:
         """The smallest true area that most such studies would have found, beside all placebos at once."""
         own, others = self.cell(), self.placebos()
         times = len(others)
         found = detectable_choice_auc(np.tile(own.logs, (times, 1)), np.tile(own.right, times), np.tile(own.person, times),
-                                      self.seed, placebo=np.concatenate([cell.logs for cell in others]), draws=PERMUTED)
+                                      self.seed, placebo=np.concatenate([cell.logs for cell in others]),
+                                      spread=draws_variance(self.placebo_aucs()), draws=PERMUTED)
         return replace(found, n=len(own.right))
 
     def controls(self) -> tuple[dict[str, Any], list[str]]:
@@ -251,26 +252,6 @@ class InferenceStudy:
         """Reference vectors of the headline's classifier."""
         folder = self.context.inputs[f'classifier/{self.head.length}/{self.head.condition}']
         return int(json.loads((folder / 'learnt.json').read_text())['vectors'])
-
-
-def over_shuffles(rates: Sequence[Rate]) -> Rate:
-    """Mean of one rate over shuffles of the labels, of the same people: its interval holds both.
-
-    A classifier of shuffled labels orders each network's vectors in some way of its own, alike for all people: intervals
-    over people alone would call that a finding. Half the width is the root of the summed squares of the t interval over the
-    shuffles and of the mean half-width over people.
-
-    Args:
-        rates: three or more, of one chance: 0.5 for an area, 0 for a difference of two.
-    """
-    mean = over_victims(rates)
-    if mean.estimate is None or mean.interval[1] is None:
-        raise ValueError(f'{len(rates)} shuffles; three are needed for an interval')
-    widths = [r.interval[1] - r.interval[0] for r in rates if r.interval[0] is not None and r.interval[1] is not None]
-    half = float(np.hypot(mean.interval[1] - mean.estimate, np.mean(widths) / 2 if widths else 0.0))
-    low = 0.0 if mean.chance == 0.5 else -1.0
-    return Rate(mean.estimate, (max(mean.estimate - half, low), min(mean.estimate + half, 1.0)), mean.chance, rates[0].n,
-                rates[0].n_people, note=f'mean over {len(rates)} shuffles; the interval holds shuffles and people')
 
 
 def _share(rate: Rate) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 from fpray.attacks.embedding_box import FolderTemplates
 from fpray.data.imageset import list_folder
 from fpray.errors import UserError
+from fpray.models.config import LINEAR
 from fpray.store import Stage
 from fpray.studies import inversion_steps as steps
 from fpray.studies import recognition_steps
@@ -27,10 +28,12 @@ from fpray.studies.inversion_config import (
     END_TO_END,
     IDENT,
     JUDGE,
+    LINEAR_MAP,
     MEAN,
     NEAREST,
     OTHER,
     PLACEBO,
+    PLACEBOS,
     REHEARSAL,
     SAME,
     TOLD,
@@ -157,6 +160,8 @@ def _headline(config: InversionConfig, right: str, system: str) -> tuple[Arm, ..
     return (Arm(END_TO_END, system, 'guess'), Arm(TOLD, system, 'network', right),
             Arm(PLACEBO, system, 'network', wrong_of(config)), Arm(MEAN, system, 'mean'),
             Arm(NEAREST, system, 'nearest', right),
+            *(() if config.linear else (Arm(LINEAR_MAP, system, 'network', LINEAR),)),
+            *(Arm(name, system, 'network', wrong_of(config), 'reordered') for name in PLACEBOS[1:]),
             *((Arm(DIRECT, system, 'direct', right),) if direct and not config.box else ()),
             Arm(REHEARSAL, system, 'network', right, group='threshold'))
 
@@ -345,6 +350,8 @@ class _Layout:
             name, _, condition = key.partition('/')
             if key == SHUFFLED:
                 found[key] = self.reconstructor(key, config.right, SAME, shuffled=True)
+            elif key == LINEAR:
+                found[key] = self.reconstructor(key, config.right, SAME)
             elif key == OWNER:
                 found[key] = self.own()
             else:
@@ -368,19 +375,23 @@ class _Layout:
                  shuffled: bool) -> Stage:
         config = self.config
         loop, invert = config.invert.loop, config.invert
+        if key == LINEAR:
+            invert = replace(invert, training=replace(invert.training, reconstructor=replace(
+                invert.training.reconstructor, family=LINEAR, last='none')))
         if brief:
             loop = replace(loop, images=max(loop.batch, round(loop.images * invert.brief)))
         stage, rung = self.networks.get(name, (None, ''))
         asked = {'network': stage} if stage is not None else {}
         if guess is not None:
             asked['guess'] = guess
-        if config.search.mode != 'off' and stage is not None:
+        if config.search.mode != 'off' and stage is not None and key != LINEAR:
             asked['search'] = self.search(name)
         return self.laid.add(f'reconstructor/{key}', steps.reconstructor, {
             'training': invert.training, 'loop': loop, 'depths': invert.depths, 'rung': rung, 'shuffled': shuffled,
             'joint': key == OWNER, 'place': self.place if guess is not None else '',
             'needed': name if guess is not None else '', 'seed': self.seed('reconstructor', key)},
-            {**inputs, **asked}, (60 if guess is None else 10) * (invert.brief if brief else 1), in_process(loop))
+            {**inputs, **asked}, 2 if LINEAR in (key, invert.training.reconstructor.family) else
+            (60 if guess is None else 10) * (invert.brief if brief else 1), in_process(loop))
 
     def search(self, name: str) -> Stage:
         """Which layers of a network the perceptual loss should look at; on the attacker's data alone."""
@@ -444,7 +455,7 @@ class _Layout:
             if arm.how == 'direct':
                 found |= {'network': self.networks[arm.network][0], 'attacker': self.attackers[SAME],
                           f'reconstructor/{arm.network}': self.reconstructors[arm.network]}
-            if arm.space:
+            if arm.space in ('ranges', 'linear'):
                 name, _, condition = arm.network.partition('/')
                 found[f'known/{arm.network}'] = self.know(condition or SAME, name)
                 if arm.space == 'linear':

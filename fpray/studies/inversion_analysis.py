@@ -8,6 +8,7 @@ from typing import Any
 
 from fpray.attacks.threat import INFERENCE_THREATS, INVERSION_THREATS, THREATS
 from fpray.metrics.identification import detectable_rank_auc, permuted_rank_auc, rank_auc, rank_auc_difference
+from fpray.metrics.membership import draws_variance, over_draws
 from fpray.metrics.people import holm
 from fpray.metrics.rate import Rate
 from fpray.metrics.verdict import FEWEST, Words, decide
@@ -15,7 +16,7 @@ from fpray.store import Context
 from fpray.studies import sections as page
 from fpray.studies.groups import described, group_notices, read_groups
 from fpray.studies.inversion_comparisons import all_sections
-from fpray.studies.inversion_config import END_TO_END, JUDGE, MEAN, NEAREST, PLACEBO, REHEARSAL, TOLD
+from fpray.studies.inversion_config import END_TO_END, JUDGE, MEAN, NEAREST, PLACEBOS, REHEARSAL, TOLD
 from fpray.studies.inversion_evidence import Evidence
 from fpray.studies.inversion_tables import membership
 from fpray.studies.membership import WARN_BELOW, as_json
@@ -38,7 +39,8 @@ class _Numbers:
     def __init__(self, context: Context) -> None:
         self.evidence = Evidence(context)
         self.config, self.seed, self.context = self.evidence.config, self.evidence.seed, context
-        self.search, self.placebo = (self.evidence.search(HEADLINE, name, JUDGE) for name in (END_TO_END, PLACEBO))
+        self.search, *placebos = (self.evidence.search(HEADLINE, name, JUDGE) for name in (END_TO_END, *PLACEBOS))
+        self.placebos = [each for each in placebos if each is not None]
 
     def results(self) -> dict[str, Any]:
         """The body of results.json."""
@@ -54,36 +56,40 @@ class _Numbers:
 
     def primary(self) -> dict[str, Any]:
         """The endpoint, end to end, in the judge."""
-        assert self.search is not None and self.placebo is not None, 'the judge is always asked'
+        assert self.search is not None, 'the judge is always asked'
         accepted, tar = self.evidence.accepted(HEADLINE, END_TO_END), self.evidence.tar(HEADLINE, END_TO_END, True)
         assert accepted is not None and tar is not None
         return page.primary(
             ENDPOINT, END_TO_END, rank_auc(self.search, self.seed), tar,
-            rank_auc_difference(self.search, self.placebo, self.seed),
+            over_draws([rank_auc_difference(self.search, each, self.seed) for each in self.placebos]),
             acceptance=page.acceptance(accepted['own'], accepted['strangers'], accepted['difference'],
                                        self.evidence.genuine(JUDGE)))
 
     def controls(self) -> dict[str, Any]:
         """What the same arithmetic gives where there is nothing to find, and where there is."""
-        assert self.search is not None and self.placebo is not None
+        assert self.search is not None
         evidence, wrong = self.evidence, self.config['invert'].placebo
         mean = evidence.search(HEADLINE, MEAN, JUDGE)
         rehearsal = evidence.search(HEADLINE, REHEARSAL, JUDGE)
         assert mean is not None and rehearsal is not None
-        found = {'placebo': rank_auc(self.placebo, self.seed), 'pictures_alone': rank_auc(mean, self.seed)}
-        p = dict(zip(found, holm([float(rate.p or 1) for rate in found.values()]), strict=True))
+        each = [rank_auc(placebo, self.seed) for placebo in self.placebos]
+        found = {'placebo': over_draws(each), 'pictures_alone': rank_auc(mean, self.seed)}
+        p = dict(zip(found, holm([1.0 if rate.p is None else rate.p for rate in found.values()]), strict=True))
         kind = 'learnt from pictures with other pictures\' vectors' if self.config['kind'] != 'trained' else \
             f'trained for another network ({wrong})'
         return page.controls(
-            placebo=page.control(found['placebo'], f'The same recipe, {kind}, on the same stolen templates.', p['placebo']),
+            placebo=page.control(
+                found['placebo'], f'The same recipe, {kind}, on the same stolen templates: as they are, and with their '
+                f'numbers in {len(each) - 1} other orders.', p['placebo']),
             pictures_alone=page.control(found['pictures_alone'], 'The mean of the attacker\'s pictures, one for everybody: '
                                         'no template at all.', p['pictures_alone']),
             permuted_null=page.control(permuted_rank_auc(self.search, self.seed), 'Each person\'s reconstructions taken for '
                                        'another person\'s, drawn at random.'),
             rehearsal=page.control(rank_auc(rehearsal, self.seed), 'The same attack, told the network, on the people who '
                                    'set the thresholds.'),
-            smallest_detectable=page.control(detectable_rank_auc(self.search, self.seed, placebo=self.placebo),
-                                             'What this attack would have shown in 4 of 5 such audits.'))
+            smallest_detectable=page.control(
+                detectable_rank_auc(self.search, self.seed, placebo=self.placebos, spread=draws_variance(each)),
+                'What this attack would have shown in 4 of 5 such audits.'))
 
     # Words
 

@@ -9,7 +9,7 @@ from fpray.attacks.config import InferenceConfig
 from fpray.data import LAYOUTS
 from fpray.data.config import DataConfig, GroupsConfig
 from fpray.errors import UserError, one_of, whole
-from fpray.models.config import ExtractorConfig, ReconstructorConfig
+from fpray.models.config import LINEAR, ExtractorConfig, ReconstructorConfig
 from fpray.studies.config import check_data
 from fpray.studies.embedding_config import (
     NO_ADAPT,
@@ -32,7 +32,10 @@ BOXES = ('dlib', 'templates', 'callable')
 JUDGES = ('trained', 'dlib', 'matcher')
 END_TO_END, TOLD, PLACEBO, MEAN, NEAREST, DIRECT = (
     'end to end', 'right model given', 'placebo', 'mean image', 'nearest image', 'direct optimisation')
-REHEARSAL, BASELINE = 'rehearsal', 'auto-encoder'
+PLACEBOS = (PLACEBO, *(f'{PLACEBO} {number}' for number in range(2, 9)))
+"""Draws of the placebo: the wrong network's reconstructor reads the stolen vectors as they are, then with their numbers in
+seven other orders. What it draws of foreign vectors is like the people or unlike them by a chance of its own."""
+REHEARSAL, BASELINE, LINEAR_MAP = 'rehearsal', 'auto-encoder', 'linear map'
 JUDGE = 'judge'
 
 
@@ -99,7 +102,7 @@ class AttackerConfig:
         for name in ('other', 'folder'):
             no_address(f'--attacker.{name}', getattr(self, name))
         if self.layout:
-            one_of('--attacker.layout', self.layout, LAYOUTS)
+            one_of('--attacker.layout', self.layout, tuple(LAYOUTS))
             if not self.other:
                 raise UserError('--attacker.layout without --attacker.other', 'name the folder that it speaks of')
 
@@ -250,6 +253,8 @@ class InversionConfig:
             raise UserError(f'--target.model: unknown model {target.model!r}', f'choose from {", ".join(self.pool)}')
         if not self.box and self.invert.placebo == target.network:
             raise UserError(f'--invert.placebo {self.invert.placebo} is the target itself', 'name another candidate')
+        if self.search.mode != 'off' and self.linear:
+            raise UserError('--search.mode beside a linear reconstructor, which compares no layers', 'leave one of them out')
         if self.judge.kind == target.kind == 'dlib':
             raise UserError('--judge.kind dlib beside --target.kind dlib: the attacker knows it', 'choose another judge')
         if self.judge.kind == 'trained' and not self.box and self.judge.recognition.extractor.name == target.network:
@@ -275,6 +280,11 @@ class InversionConfig:
     def box(self) -> bool:
         """Whether the target is a black box that fpray did not train."""
         return self.target.kind != 'trained'
+
+    @property
+    def linear(self) -> bool:
+        """Whether the reconstructors are linear maps."""
+        return self.invert.training.reconstructor.family == LINEAR
 
     @property
     def right(self) -> str:
@@ -313,8 +323,9 @@ class Arm:
     """network: one reconstructor for all; guess: each vector by the reconstructor of the network named for it."""
     network: str = ''
     """Key of the reconstructor; nearest, direct: of the candidate in whose space is searched."""
-    space: Literal['', 'ranges', 'linear'] = ''
-    """How vectors of another space are brought to that of the reconstructor: by ranges (section 7), by a linear map."""
+    space: Literal['', 'ranges', 'linear', 'reordered'] = ''
+    """How vectors of another space are brought to that of the reconstructor: by ranges (section 7), by a linear map;
+    reordered: not at all, their numbers are read in an order that the arm's name draws."""
     group: Literal['victims', 'threshold'] = 'victims'
     """Whose vectors."""
     number: int = 1
@@ -363,8 +374,9 @@ def desk() -> InversionConfig:
 
 
 def faces() -> InversionConfig:
-    """Minutes, for few faces (40 people x 10): networks with ImageNet's weights, no people to train one on. Give
-    --data.root and --align landmarks, and --target.kind dlib or --judge.kind dlib."""
+    """Minutes, for few faces (40 people x 10): networks with ImageNet's weights, no people to train one on, and linear
+    reconstructors, which learn more from 200 pictures than deep ones. Give --data.root and --align landmarks, and
+    --target.kind dlib or --judge.kind dlib."""
     ready: dict[str, Any] = {'weights': 'package', 'length': 128}
     return InversionConfig(
         data=DataConfig(size=64, fingers=1, impressions=8, query_impressions=2),
@@ -374,10 +386,9 @@ def faces() -> InversionConfig:
         adapt=AdaptConfig(loop=LoopConfig(images=1_600, batch=16, snapshot_every=0)),
         target=TargetConfig(network='efficientnet-lite0', rung=NO_ADAPT),
         judge=JudgeConfig(recognition=small('efficientnet-lite2', **ready)),
-        invert=InvertConfig(
-            training=ReconstructionConfig(reconstructor=ReconstructorConfig(width=128), lr=1e-3, realism_weight=0.3),
-            loop=LoopConfig(images=9_600, batch=16, snapshot_every=0, report_every=1_600), brief=0.25,
-            placebo='efficientnet-lite1'),
+        invert=InvertConfig(training=ReconstructionConfig(reconstructor=ReconstructorConfig(family=LINEAR, last='none')),
+                            loop=LoopConfig(images=9_600, batch=16, snapshot_every=0, report_every=1_600), brief=1.0,
+                            placebo='efficientnet-lite1'),
         inference=InferenceConfig(loop=LoopConfig(images=40_000, batch=128, snapshot_every=0)),
         ladder=(NO_ADAPT,), embeddings=(1, 5))
 

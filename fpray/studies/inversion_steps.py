@@ -23,6 +23,7 @@ from fpray.distributed import train
 from fpray.distributed.search import Choice, Outcome, SearchConfig, search
 from fpray.errors import UserError
 from fpray.metrics.image import dssim
+from fpray.models.config import LINEAR
 from fpray.models.extractors import build_extractor
 from fpray.store import Context
 from fpray.studies.embedding_config import REFERENCES, TEMPLATE
@@ -30,6 +31,8 @@ from fpray.studies.groups import read_groups
 from fpray.studies.inversion_config import BASELINE, IDENT, JUDGE, OTHER, SAME, Arm, LayerSearchConfig
 from fpray.studies.inversion_tasks import TRAINED, ReconstructionTask
 from fpray.studies.recognition_steps import asked_in_blocks, cosine, read_extractor, vectors_of
+from fpray.studies.steps import derive_seed
+from fpray.training.linear import LinearMap
 from fpray.training.recognition import embed, load_extractor, save_extractor
 from fpray.training.reconstruction import load_reconstructor, reconstruct
 
@@ -270,7 +273,10 @@ def reconstructor(context: Context) -> None:
     task = ReconstructionTask(
         context.place('pictures'), context.place('vectors'), network, config['rung'], config['training'], config['loop'],
         () if 'search' in context.inputs else config['depths'], layers, config['seed'], config['shuffled'], config['joint'])
-    train.fit(task, config['loop'], config['seed'], context)
+    if config['training'].reconstructor.family == LINEAR and not config['joint']:
+        task.solve(context.out)
+    else:
+        train.fit(task, config['loop'], config['seed'], context)
     facts = json.loads((context.out / TRAINED).read_text())
     (context.out / TRAINED).write_text(json.dumps({**facts, 'seconds': time.monotonic() - start}))
 
@@ -423,15 +429,17 @@ class _Inverter:
         By ranges as in section 7: those of the stolen vectors themselves, dimension by dimension, are stretched to those
         of the inferred network. By a linear map, fitted to the attacker's pictures, which both networks embedded.
         """
-        from fpray.attacks.inversion import Adapter, match_ranges
+        from fpray.attacks.inversion import match_ranges, reordered
 
         arm, inputs = self.arm, self.context.inputs
         if not arm.space:
             return stolen
+        if arm.space == 'reordered':
+            return reordered(stolen, derive_seed(self.context.config['seed'], arm.name))
         ours = np.asarray(vectors_of(inputs[f'known/{arm.network}']))
         if arm.space == 'ranges':
             return match_ranges(stolen, ranges_of(stolen), ranges_of(ours))
-        return Adapter.fit(np.asarray(vectors_of(inputs[f'known/{arm.system}'])), ours)(stolen)
+        return LinearMap.fit(np.asarray(vectors_of(inputs[f'known/{arm.system}'])), ours)(stolen)
 
 
 # Getting in -------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from fpray.studies.inversion_config import (
     END_TO_END,
     IDENT,
     JUDGE,
+    LINEAR_MAP,
     MEAN,
     NEAREST,
     PLACEBO,
@@ -100,7 +101,8 @@ def notes(*each: str) -> str:
 
 def acceptance(evidence: Evidence) -> page.Body:
     """The headline: who gets in, in the judge and in the target."""
-    names = [name for name in (END_TO_END, TOLD, PLACEBO, MEAN, NEAREST, DIRECT) if ('headline', name) in evidence.arms]
+    names = [name for name in (END_TO_END, TOLD, PLACEBO, MEAN, NEAREST, LINEAR_MAP, DIRECT)
+             if ('headline', name) in evidence.arms]
     at, own = evidence.threshold(JUDGE), evidence.source_threshold(JUDGE)
     people = evidence.config['groups'].threshold
     judged = ('Judge: same person', 'Judge: strangers', 'Judge: difference')

@@ -23,6 +23,7 @@ from fpray.training.reconstruction import (
     Embedded,
     ReconstructionLearner,
     save_reconstructor,
+    solved,
 )
 
 TRAINED = 'trained.json'
@@ -57,15 +58,26 @@ class ReconstructionTask:
 
     def build(self, rank: int, world: int, device: str) -> Trainable:
         """See `fpray.distributed.train.Task`."""
+        pairs, network = self._pairs()
+        kind: Any = AutoEncoderLearner if self.joint else ReconstructionLearner
+        config = self.fitted(pairs.pixels, pairs.vectors, network)
+        learner: ReconstructionLearner = kind(config, self.loop, self.seed, network, vector_scale=pairs.scale,
+                                              device=torch.device(device))
+        return Trainable(learner, pairs, ReconstructionWatch(learner, len(pairs), self.joint))
+
+    def solve(self, out: Path) -> None:
+        """Fit a linear reconstructor in closed form and save it as a training does; no layer, no loop and no seed matter."""
+        pairs, _ = self._pairs()
+        save_reconstructor(solved(self.fitted(pairs.pixels, pairs.vectors, None).reconstructor, pairs), out)
+        (out / TRAINED).write_text(json.dumps({'pictures': len(pairs), 'images': len(pairs), 'layers': []}))
+
+    def _pairs(self) -> tuple[Embedded, Any]:
+        """What is learnt from, and the network that made the vectors, where it is at hand."""
         pixels, vectors = ImageSet.load(locate(self.pictures)).pixels, np.asarray(vectors_of(locate(self.vectors)))
         if self.shuffled:
             vectors = vectors[np.random.default_rng([self.seed]).permutation(len(vectors))]
-        pairs = Embedded(pixels, vectors, self.rows)
         network = None if self.network is None else read_extractor(locate(self.network), self.rung)
-        kind: Any = AutoEncoderLearner if self.joint else ReconstructionLearner
-        learner: ReconstructionLearner = kind(self.fitted(pixels, vectors, network), self.loop, self.seed, network,
-                                              vector_scale=pairs.scale, device=torch.device(device))
-        return Trainable(learner, pairs, ReconstructionWatch(learner, len(pairs), self.joint))
+        return Embedded(pixels, vectors, self.rows), network
 
     def fitted(self, pixels: np.ndarray, vectors: np.ndarray, network: Any) -> ReconstructionConfig:
         """The training for these pictures and this network; without the network, what needs none."""

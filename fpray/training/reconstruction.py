@@ -20,13 +20,14 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from fpray.data.images import to_uint8
+from fpray.data.images import to_float, to_uint8
 from fpray.errors import UserError
 from fpray.models.config import ReconstructorConfig
 from fpray.models.extractors import Extractor
 from fpray.models.reconstructor import Reconstructor, build_critic, build_reconstructor
 from fpray.training.classifier import augment
 from fpray.training.config import ClassifierConfig, LoopConfig, ReconstructionConfig
+from fpray.training.linear import LinearMap
 from fpray.training.loop import WEIGHTS, Batch, asked, derive, padded, pick_device
 from fpray.training.parallel import average_gradients, mean_over_workers, own_rows, synchronise, world_size
 
@@ -313,6 +314,25 @@ class AutoEncoderLearner(ReconstructionLearner):
         """See `ReconstructionLearner`."""
         super().load_state_dict(state)
         self.encoder.load_state_dict(state['encoder'])
+
+
+def solved(config: ReconstructorConfig, pairs: Embedded) -> Reconstructor:
+    """The linear reconstructor of the least squared error of the pixels, with the ridge of the least leave-one-out error.
+
+    Args:
+        config: family linear.
+        pairs: 3 pictures or more; they are all in memory, as float64.
+    """
+    rows = slice(None) if pairs.rows is None else pairs.rows
+    network = build_reconstructor(config)
+    network.set_scale(*(torch.from_numpy(np.array(each, dtype=np.float32)) for each in pairs.scale))
+    values = network.standardise(torch.from_numpy(np.array(pairs.vectors[rows], dtype=np.float32))).double().numpy()
+    pixels = np.moveaxis(np.asarray(pairs.pixels[rows]), 1, -1)  # as `Reconstructor.draw` reshapes the dense layer's output
+    found = LinearMap.fit(values, to_float(pixels).reshape(len(values), -1))
+    with torch.no_grad():
+        network.dense.weight.copy_(torch.from_numpy(found.weights.T))
+        network.dense.bias.copy_(torch.from_numpy(found.bias))
+    return network.eval()
 
 
 def reconstruct(network: Reconstructor, vectors: np.ndarray, batch: int = 64, threads: int = 1) -> np.ndarray:

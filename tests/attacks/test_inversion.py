@@ -6,12 +6,9 @@ from dataclasses import fields
 import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import Ridge
 
 from fpray.attacks import INVERSION_ATTACKS, inversion
 from fpray.attacks.inversion import (
-    PENALTIES,
-    Adapter,
     change,
     direct,
     lipschitz,
@@ -20,6 +17,7 @@ from fpray.attacks.inversion import (
     measured_change,
     nearest_image,
     perceptual,
+    reordered,
 )
 from fpray.attacks.model_inference import ranges_of
 from fpray.attacks.threat import INVERSION_THREATS, ThreatModel
@@ -114,45 +112,6 @@ def test_ranges_become_the_others():
     np.testing.assert_allclose(match_ranges(found, goal, ranges_of(vectors))[:, moving], vectors[:, moving], atol=1e-5)
 
 
-def test_an_adapter_finds_a_linear_map():
-    source = RNG.standard_normal((80, 5)) * [1, 10, 0.1, 3, 0]  # one dimension never moves
-    turn, shift = RNG.standard_normal((5, 8)), RNG.standard_normal(8)
-    target = source @ turn + shift
-    adapter = Adapter.fit(source[:60], target[:60])
-    np.testing.assert_allclose(adapter(source[60:]), target[60:], atol=0.01)
-    noise = RNG.standard_normal(target.shape)
-    assert Adapter.fit(source, noise).penalty > 1e3 * adapter.penalty  # where there is nothing, it is shrunk
-
-
-def test_an_adapter_s_penalty_is_the_best_by_leaving_out():
-    source = RNG.standard_normal((25, 10))
-    target = source @ RNG.standard_normal((10, 3)) + 2 * RNG.standard_normal((25, 3))
-    scaled = (source - source.mean(axis=0)) / source.std(axis=0)
-    unit = np.square(np.linalg.svd(scaled, compute_uv=False)).mean()
-
-    def left_out(penalty):
-        errors = []
-        for row in range(25):
-            model = Ridge(penalty).fit(np.delete(scaled, row, 0), np.delete(target, row, 0))
-            errors.append(target[row] - model.predict(scaled[[row]]))
-        return np.square(errors).mean()
-
-    adapter = Adapter.fit(source, target)
-    assert adapter.penalty == pytest.approx(min(PENALTIES * unit, key=left_out))
-    theirs = Ridge(adapter.penalty).fit(scaled, target)
-    np.testing.assert_allclose(adapter(source), theirs.predict(scaled), atol=1e-5)
-
-
-@pytest.mark.parametrize(('source', 'target', 'part'), [
-    (np.ones((2, 3)), np.ones((2, 4)), '3 pictures or more'),
-    (np.ones((5, 3)), np.ones((4, 3)), 'both vectors'),
-    (np.full((5, 3), np.nan), np.ones((5, 3)), 'not finite'),
-])
-def test_impossible_adapters_are_refused(source, target, part):
-    with pytest.raises(UserError, match=part):
-        Adapter.fit(source, target)
-
-
 def test_the_perceptual_distance_is_that_of_the_vectors():
     network, others = extractor(), PIXELS[::-1].copy()
     wanted = np.linalg.norm(embed(network, PIXELS).astype(float) - embed(network, others), axis=1)
@@ -235,3 +194,18 @@ def test_threat_models_say_everything(name):
     threat = INVERSION_THREATS[name]
     assert threat.name == name and all(getattr(threat, field.name) for field in fields(ThreatModel))
     assert (threat.box == 'white') == (name == 'auto-encoder')
+
+
+def test_reordered_vectors_keep_their_likeness_and_their_dimensions_their_scale():
+    rng = np.random.default_rng(1)
+    vectors = (rng.normal(size=(200, 12)) * np.arange(1, 13) + np.arange(12)).astype(np.float32)
+    vectors[:, 3] = 5
+    found, again, other = (reordered(vectors, seed) for seed in (4, 4, 5))
+    assert np.array_equal(found, again) and not np.allclose(found, other)
+    kept = found.std(axis=0) > 1e-6
+    assert found.mean(axis=0) == pytest.approx(vectors.mean(axis=0), abs=1e-4)
+    assert found.std(axis=0)[kept] == pytest.approx(vectors.std(axis=0)[kept], rel=1e-4)
+    first, second = ((each - each.mean(axis=0)) / np.where(each.std(axis=0) > 1e-6, each.std(axis=0), 1)
+                     for each in (vectors[:, [n for n in range(12) if n != 3]], found))
+    correlation = np.abs(first.T @ second / len(vectors)).max(axis=0)
+    assert (correlation[kept] > 0.999).all(), 'each dimension is one of the others, rescaled'

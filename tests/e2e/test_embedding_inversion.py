@@ -23,7 +23,7 @@ from fpray.studies.inversion_analysis import numbers
 from fpray.studies.inversion_config import (
     END_TO_END,
     JUDGE,
-    PLACEBO,
+    PLACEBOS,
     REHEARSAL,
     SAME,
     InversionConfig,
@@ -157,13 +157,13 @@ def planted(config: InversionConfig, store: Path, folder: Path, effect: dict[str
 
 def test_a_planted_attack_is_found_and_none_is_not(finished, tmp_path):
     config, store, _ = finished
-    nothing = {END_TO_END: 0.0, PLACEBO: 0.0, REHEARSAL: 4.0}
+    nothing = {END_TO_END: 0.0, **dict.fromkeys(PLACEBOS, 0.0), REHEARSAL: 4.0}
     found = planted(config, store, tmp_path / 'a', {**nothing, END_TO_END: 4.0})
     assert found['verdict'].startswith('Found: from one stolen template an outsider gets in')
     assert found['primary']['auc']['estimate'] > 0.95 and found['primary']['minus_placebo']['interval'][0] > 0
     missed = planted(config, store, tmp_path / 'b', nothing)
     assert missed['verdict'].startswith('Not found'), missed['verdict']
-    pictures = planted(config, store, tmp_path / 'c', {**nothing, END_TO_END: 4.0, PLACEBO: 4.0})
+    pictures = planted(config, store, tmp_path / 'c', {**nothing, END_TO_END: 4.0, **dict.fromkeys(PLACEBOS, 4.0)})
     assert not pictures['verdict'].startswith('Found'), 'the placebo finds as much: it is no leak of this network'
     assert any('placebo' in warning for warning in pictures['warnings'])
     blunt = planted(config, store, tmp_path / 'd', {**nothing, END_TO_END: 4.0, REHEARSAL: 0.0})

@@ -9,7 +9,7 @@ from scipy import stats
 from scipy.special import expit, logit
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from fpray.metrics.membership import auc, auc_clustered, auc_difference, over_victims, roc
+from fpray.metrics.membership import auc, auc_clustered, auc_difference, draws_variance, over_draws, over_victims, roc
 from fpray.metrics.rate import Rate
 
 
@@ -215,3 +215,16 @@ def test_a_rate_outside_its_interval_is_refused():
         Rate(0.4, (0.5, 0.6), 0.5, 10, 2)
     plain = Rate(np.float64(0.5), (np.float64(0.4), None), 0.5, np.int64(10), 2).as_dict()
     assert plain['interval'] == [0.4, None] and type(plain['n']) is int and type(plain['estimate']) is float
+
+
+def test_draws_of_a_placebo_widen_its_interval():
+    rates = [Rate(value, (value - 0.03, value + 0.03), 0.5, 10, 5) for value in (0.4, 0.6, 0.8)]
+    found = over_draws(rates)
+    half = np.hypot(4.302653 * 0.2 / np.sqrt(3), 0.03)
+    assert found.estimate == pytest.approx(0.6) and found.interval == pytest.approx((0.6 - half, 1), abs=1e-6)
+    assert draws_variance(rates) == pytest.approx(0.2**2 / 3)
+    assert found.p == pytest.approx(stats.ttest_1samp([0.4, 0.6, 0.8], 0.5).pvalue) and found.n == 10
+    same = over_draws([replace(rates[0], chance=0.0)] * 3)
+    assert same.interval == pytest.approx((0.37, 0.43)) and same.chance == 0.0 and same.p == 1
+    with pytest.raises(ValueError, match='three are needed'):
+        over_draws(rates[:2])

@@ -168,7 +168,10 @@ def test_the_smallest_detectable_is_quantiles_of_t_times_the_permutations_deviat
     sd = (spread.upper - spread.lower) / (2 * stats.norm.ppf(0.975))
     expected = 0.5 + sum(stats.t.ppf((0.975, 0.8), 19)) * sd
     assert smallest.estimate == pytest.approx(expected, abs=0.02) and smallest.interval == (None, None)
-    assert find(*data, placebo=other).estimate > smallest.estimate
+    other = [other] if kind == 'rank' else other
+    beside = find(*data, placebo=other)
+    assert beside.estimate > smallest.estimate
+    assert find(*data, placebo=other, spread=0.05**2).estimate > beside.estimate, 'draws of a placebo differ'
     assert find(*data, power=0.95).estimate > smallest.estimate
     assert (smallest.n, smallest.n_people) == (spread.n, 20)
 

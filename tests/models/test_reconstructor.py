@@ -79,6 +79,7 @@ def test_pictures_end_between_black_and_white(last):
     ({'channels': 2}, 'gray'),
     ({'last': 'relu'}, 'unknown choice'),
     ({'family': 'thesis'}, 'unknown family'),
+    ({'family': 'linear'}, "give 'none'"),
     ({'kernel': 1}, 'from 2 to 7'),
     ({'length': 0}, 'at least 1'),
 ])

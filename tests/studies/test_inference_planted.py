@@ -6,7 +6,7 @@ world all candidates are one network.
 """
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,10 @@ from fpray.attacks.model_inference import load_fitted
 from fpray.data.config import DataConfig, GroupsConfig
 from fpray.data.groups import Groups, deal
 from fpray.data.imageset import ImageSet
-from fpray.metrics.rate import Rate
 from fpray.store import Context
 from fpray.studies import inference_steps as steps
 from fpray.studies.embedding_config import NO_ADAPT, RUNGS
-from fpray.studies.inference_analysis import InferenceStudy, over_shuffles
+from fpray.studies.inference_analysis import InferenceStudy
 from fpray.studies.inference_config import (
     CONDITIONS,
     DIFF_PIPELINE,
@@ -276,17 +275,6 @@ def test_a_pools_pictures_are_of_as_many_people_as_can_be(planted):
         assert set(people) <= own and len(set(people)) == min(len(each), len(own))
     again = steps.pool_rows(made.groups, 48, 1)
     assert all(np.array_equal(each, again[group]) for group, each in rows.items())
-
-
-def test_shuffles_widen_an_interval():
-    rates = [Rate(value, (value - 0.03, value + 0.03), 0.5, 10, 5) for value in (0.3, 0.5, 0.7)]
-    found = over_shuffles(rates)
-    half = np.hypot(4.302653 * 0.2 / np.sqrt(3), 0.03)
-    assert found.estimate == pytest.approx(0.5) and found.interval == pytest.approx((0.5 - half, 0.5 + half), abs=1e-6)
-    same = over_shuffles([replace(rates[0], chance=0.0)] * 3)
-    assert same.interval == pytest.approx((0.27, 0.33)) and same.chance == 0.0
-    with pytest.raises(ValueError, match='three are needed'):
-        over_shuffles(rates[:2])
 
 
 @pytest.mark.slow

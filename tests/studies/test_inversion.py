@@ -11,15 +11,17 @@ import pytest
 from PIL import Image
 
 from fpray.errors import UserError
+from fpray.models.config import ReconstructorConfig
 from fpray.studies.embedding_config import NO_ADAPT
 from fpray.studies.inversion import OWNER, SHUFFLED, arms_of, most_embeddings, plan
 from fpray.studies.inversion_config import (
     END_TO_END,
     IDENT,
+    LINEAR_MAP,
     MEAN,
     NEAREST,
     OTHER,
-    PLACEBO,
+    PLACEBOS,
     PRESETS,
     REHEARSAL,
     SAME,
@@ -51,9 +53,10 @@ def test_a_plan_is_a_graph_that_ends_in_the_numbers(name):
 
 def test_the_endpoint_comes_with_its_controls_and_baselines():
     headline = {arm.name: arm for arm in arms_of(SMOKE)['headline']}
-    assert set(headline) == {END_TO_END, TOLD, PLACEBO, MEAN, NEAREST, REHEARSAL}
+    assert set(headline) == {END_TO_END, TOLD, *PLACEBOS, MEAN, NEAREST, LINEAR_MAP, REHEARSAL}
     assert {arm.system for arm in headline.values()} == {key_of(SMOKE.target.network, SMOKE.target.rung)}
-    assert headline[PLACEBO].network == SMOKE.invert.placebo != SMOKE.target.network
+    assert {headline[name].network for name in PLACEBOS} == {SMOKE.invert.placebo} != {SMOKE.target.network}
+    assert [headline[name].space for name in PLACEBOS] == ['', *['reordered'] * 7]
     assert headline[REHEARSAL].group == 'threshold'
 
 
@@ -143,6 +146,15 @@ def test_a_part_that_cannot_be_is_refused(part, change, fault):
 def test_a_configuration_that_cannot_be_is_refused(change, fault):
     with pytest.raises(UserError, match=fault):
         replace(SMOKE, **change)
+
+
+def test_linear_reconstructors_need_no_search_and_no_second_linear_map():
+    linear = with_part(SMOKE, 'invert', training=replace(
+        SMOKE.invert.training, reconstructor=ReconstructorConfig(family='linear', last='none')))
+    assert LINEAR_MAP not in {arm.name for arm in arms_of(linear)['headline']}
+    assert_graph(plan(linear))
+    with pytest.raises(UserError, match='no layers'):
+        with_part(linear, 'search', mode='rounds')
 
 
 def test_the_judge_must_be_of_another_family_than_the_target():

@@ -9,10 +9,11 @@ import torch
 
 from fpray.data.images import to_float
 from fpray.errors import UserError
-from fpray.models.config import ExtractorConfig, ReconstructorConfig
+from fpray.models.config import ExtractorConfig, ReconstructorConfig, reconstructor_parameters
 from fpray.models.extractors import build_extractor
 from fpray.models.reconstructor import build_reconstructor
 from fpray.training.config import LoopConfig, ReconstructionConfig
+from fpray.training.linear import LinearMap
 from fpray.training.loop import train
 from fpray.training.recognition import embed
 from fpray.training.reconstruction import (
@@ -24,6 +25,7 @@ from fpray.training.reconstruction import (
     reconstruct,
     relative_error,
     save_reconstructor,
+    solved,
 )
 
 TINY = ReconstructorConfig(6, (16, 16), width=16, blocks=2)
@@ -201,6 +203,22 @@ def test_augmentation_makes_the_vectors_anew():
         train(LOOP, learner, Embedded(data.pixels, vectors), 5, on_progress=lambda _: False)
         states.append(learner.reconstructor.state_dict())
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+def test_a_linear_reconstructor_is_solved_for():
+    rng = np.random.default_rng(2)
+    turn = rng.normal(size=(6, 3 * 8 * 12))
+    vectors = (rng.normal(size=(60, 6)) * [1, 5, 0.1, 2, 1, 1] + 3).astype(np.float32)
+    planted = np.clip(128 + 12 * (vectors - 3) / [1, 5, 0.1, 2, 1, 1] @ turn, 0, 255).reshape(60, 3, 8, 12)
+    config = ReconstructorConfig(6, (8, 12), channels=3, family='linear', last='none')
+    found = solved(config, Embedded(np.rint(planted).astype(np.uint8), vectors, np.arange(40)))
+    made = reconstruct(found, vectors[40:])
+    plain = np.repeat(planted[:40].mean(axis=0)[None], 20, axis=0)
+    errors = [np.abs(each - planted[40:]).mean() for each in (made.astype(float), plain)]
+    assert errors[0] < 0.2 * errors[1], errors
+    theirs = LinearMap.fit(vectors[:40], np.rint(planted[:40]).reshape(40, -1))(vectors[40:]).reshape(20, 3, 8, 12)
+    assert np.abs(np.clip(theirs, 0, 255) - made).max() < 1.01, 'rounded to whole gray values'
+    assert reconstructor_parameters(config) == sum(weight.numel() for weight in found.parameters())
 
 
 def test_resume_is_bit_equal(tmp_path):
