@@ -32,11 +32,11 @@ from fpray.studies.inversion_config import (
     MEAN,
     NEAREST,
     OTHER,
-    PLACEBO,
     PLACEBOS,
     REHEARSAL,
     SAME,
     TOLD,
+    WRONG,
     Arm,
     InversionConfig,
     key_of,
@@ -45,7 +45,7 @@ from fpray.studies.plan import COORDINATOR, Plan, begin, in_process
 from fpray.studies.steps import derive_seed
 from fpray.training.config import LoopConfig, RecognitionConfig
 
-SHUFFLED, OWNER = 'shuffled', 'owner'  # reconstructors of no network: of shuffled pairs, of the owner's own data
+OWNER = 'owner'  # the reconstructor of the owner's own data
 
 
 def plan(config: InversionConfig, cache: str | None = None) -> Plan:
@@ -149,19 +149,14 @@ def arms_of(config: InversionConfig) -> dict[str, tuple[Arm, ...]]:
     return found
 
 
-def wrong_of(config: InversionConfig) -> str:
-    """Key of the placebo's reconstructor."""
-    return SHUFFLED if config.box else config.invert.placebo
-
-
 def _headline(config: InversionConfig, right: str, system: str) -> tuple[Arm, ...]:
     """The endpoint's attack, the same with the right model given, its controls and its baselines."""
     direct = config.baselines.equal_time or config.baselines.steps
     return (Arm(END_TO_END, system, 'guess'), Arm(TOLD, system, 'network', right),
-            Arm(PLACEBO, system, 'network', wrong_of(config)), Arm(MEAN, system, 'mean'),
-            Arm(NEAREST, system, 'nearest', right),
+            *(Arm(name, system, 'network', right, 'reordered') for name in PLACEBOS),
+            *(() if config.box else (Arm(WRONG, system, 'network', f'{config.invert.wrong}/{SAME}'),)),
+            Arm(MEAN, system, 'mean'), Arm(NEAREST, system, 'nearest', right),
             *(() if config.linear else (Arm(LINEAR_MAP, system, 'network', LINEAR),)),
-            *(Arm(name, system, 'network', wrong_of(config), 'reordered') for name in PLACEBOS[1:]),
             *((Arm(DIRECT, system, 'direct', right),) if direct and not config.box else ()),
             Arm(REHEARSAL, system, 'network', right, group='threshold'))
 
@@ -226,8 +221,8 @@ class _Layout:
     def end(self, guess: Stage, real: Stage, tried: Mapping[str, tuple[Stage, Stage]]) -> None:
         config = self.config
         trained = {f'network/{key}': stage for key, (stage, rung) in self.networks.items() if not rung}
-        first = {f'reconstructor/{key}': self.reconstructors[key] for key in (config.right, wrong_of(config))}
-        inputs = {'pictures': self.set, 'people': self.people, **first,  # the longest trainings begin as soon as they can
+        first = {f'reconstructor/{config.right}': self.reconstructors[config.right]}
+        inputs = {'pictures': self.set, 'people': self.people, **first,  # the longest training begins as soon as it can
                   'asked': self.asked, 'guess': guess, 'real': real,
                   **{f'verify/{group}': both[1] for group, both in tried.items()}, **trained,
                   **{f'reconstructor/{key}': stage for key, stage in self.reconstructors.items()},
@@ -348,9 +343,7 @@ class _Layout:
             found[name] = self.reconstructor(name, name, SAME, guess=None if name in used else guess)
         for key in sorted(used - set(found)):
             name, _, condition = key.partition('/')
-            if key == SHUFFLED:
-                found[key] = self.reconstructor(key, config.right, SAME, shuffled=True)
-            elif key == LINEAR:
+            if key == LINEAR:
                 found[key] = self.reconstructor(key, config.right, SAME)
             elif key == OWNER:
                 found[key] = self.own()
@@ -358,21 +351,20 @@ class _Layout:
                 found[key] = self.reconstructor(key, name, condition, brief=True)
         return found
 
-    def reconstructor(self, key: str, name: str, condition: str, *, guess: Stage | None = None, brief: bool = False,
-                      shuffled: bool = False) -> Stage:
+    def reconstructor(self, key: str, name: str, condition: str, *, guess: Stage | None = None,
+                      brief: bool = False) -> Stage:
         """One reconstructor: of a network's vectors, on the attacker's pictures."""
         inputs = {'pictures': self.attackers[condition], 'vectors': self.know(condition, name)}
-        return self.inverted(key, name, inputs, guess, brief, shuffled)
+        return self.inverted(key, name, inputs, guess, brief)
 
     def own(self) -> Stage:
         """The upper bound: what the owner itself could train, on its own pictures and with its own network."""
         pictures = self.subset('own', ('public', 'adapt'))
         system = system_of(self.config)
         return self.inverted(OWNER, system, {
-            'pictures': pictures, 'vectors': self.embed('own-vectors', system, pictures)}, None, True, False)
+            'pictures': pictures, 'vectors': self.embed('own-vectors', system, pictures)}, None, True)
 
-    def inverted(self, key: str, name: str, inputs: Mapping[str, Stage], guess: Stage | None, brief: bool,
-                 shuffled: bool) -> Stage:
+    def inverted(self, key: str, name: str, inputs: Mapping[str, Stage], guess: Stage | None, brief: bool) -> Stage:
         config = self.config
         loop, invert = config.invert.loop, config.invert
         if key == LINEAR:
@@ -387,7 +379,7 @@ class _Layout:
         if config.search.mode != 'off' and stage is not None and key != LINEAR:
             asked['search'] = self.search(name)
         return self.laid.add(f'reconstructor/{key}', steps.reconstructor, {
-            'training': invert.training, 'loop': loop, 'depths': invert.depths, 'rung': rung, 'shuffled': shuffled,
+            'training': invert.training, 'loop': loop, 'depths': invert.depths, 'rung': rung,
             'joint': key == OWNER, 'place': self.place if guess is not None else '',
             'needed': name if guess is not None else '', 'seed': self.seed('reconstructor', key)},
             {**inputs, **asked}, 2 if LINEAR in (key, invert.training.reconstructor.family) else
@@ -414,8 +406,7 @@ class _Layout:
         vectors = {f'vectors/{key}': self.vectors[key] for key in systems}
         made = self.laid.add(f'invert/{group}', steps.invert, {
             'arms': arms, 'pool': config.pool, 'seed': self.seed('invert', group), 'steps': config.baselines.steps,
-            'equal_time': config.baselines.equal_time, 'places': self.places,
-            'wrong': wrong_of(config)},
+            'equal_time': config.baselines.equal_time, 'places': self.places},
             {**base, **vectors, **self.sources(arms, guess)}, 3)
         judges = {'network/judge': self.networks[JUDGE][0]} if JUDGE in self.networks else {}
         if JUDGE in self.vectors:
@@ -443,12 +434,11 @@ class _Layout:
         for arm in arms:
             if arm.how in ('network', 'guess'):
                 keys = [arm.network] if arm.how == 'network' else [
-                    wrong_of(self.config), *(key for name in self.config.pool for key in (name, f'{name}/{SAME}')
-                                             if key in self.reconstructors)]
+                    key for name in self.config.pool for key in (name, f'{name}/{SAME}') if key in self.reconstructors]
                 found |= {f'reconstructor/{key}': self.reconstructors[key] for key in keys}
             if arm.how == 'guess':
                 found['guess'] = guess
-            if arm.how in ('mean', 'nearest'):
+            if arm.how in ('guess', 'mean', 'nearest'):
                 found['attacker'] = self.attackers[SAME]
             if arm.how == 'nearest':
                 found[f'known/{arm.network}'] = self.know(SAME, arm.network)

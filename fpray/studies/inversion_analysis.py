@@ -68,19 +68,17 @@ class _Numbers:
     def controls(self) -> dict[str, Any]:
         """What the same arithmetic gives where there is nothing to find, and where there is."""
         assert self.search is not None
-        evidence, wrong = self.evidence, self.config['invert'].placebo
+        evidence = self.evidence
         mean = evidence.search(HEADLINE, MEAN, JUDGE)
         rehearsal = evidence.search(HEADLINE, REHEARSAL, JUDGE)
         assert mean is not None and rehearsal is not None
         each = [rank_auc(placebo, self.seed) for placebo in self.placebos]
         found = {'placebo': over_draws(each), 'pictures_alone': rank_auc(mean, self.seed)}
         p = dict(zip(found, holm([1.0 if rate.p is None else rate.p for rate in found.values()]), strict=True))
-        kind = 'learnt from pictures with other pictures\' vectors' if self.config['kind'] != 'trained' else \
-            f'trained for another network ({wrong})'
         return page.controls(
             placebo=page.control(
-                found['placebo'], f'The same recipe, {kind}, on the same stolen templates: as they are, and with their '
-                f'numbers in {len(each) - 1} other orders.', p['placebo']),
+                found['placebo'], 'The same reconstructor, to which the same stolen templates are given with their numbers '
+                f'in {len(each)} other orders.', p['placebo']),
             pictures_alone=page.control(found['pictures_alone'], 'The mean of the attacker\'s pictures, one for everybody: '
                                         'no template at all.', p['pictures_alone']),
             permuted_null=page.control(permuted_rank_auc(self.search, self.seed), 'Each person\'s reconstructions taken for '

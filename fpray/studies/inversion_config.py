@@ -33,8 +33,9 @@ JUDGES = ('trained', 'dlib', 'matcher')
 END_TO_END, TOLD, PLACEBO, MEAN, NEAREST, DIRECT = (
     'end to end', 'right model given', 'placebo', 'mean image', 'nearest image', 'direct optimisation')
 PLACEBOS = (PLACEBO, *(f'{PLACEBO} {number}' for number in range(2, 9)))
-"""Draws of the placebo: the wrong network's reconstructor reads the stolen vectors as they are, then with their numbers in
-seven other orders. What it draws of foreign vectors is like the people or unlike them by a chance of its own."""
+"""Draws of the placebo: the right reconstructor reads the stolen vectors with their numbers in eight other orders. What it
+makes of vectors that it cannot read is like the people or unlike them by a chance of its own, alike for all of them."""
+WRONG = 'wrong network'
 REHEARSAL, BASELINE, LINEAR_MAP = 'rehearsal', 'auto-encoder', 'linear map'
 JUDGE = 'judge'
 
@@ -118,13 +119,13 @@ class InvertConfig:
     training: ReconstructionConfig = field(default_factory=ReconstructionConfig)
     """Network and losses; length, size and channels are set from the vectors and the pictures, the layers from `depths`."""
     loop: LoopConfig = field(default_factory=LoopConfig)
-    """How long those train that decide: for the right network, for each guessed one, for the placebo."""
+    """How long those train that decide: for the right network, for each guessed one."""
     depths: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
     """Where in the inferred network the perceptual loss looks, as shares of the depth of its layers; () nowhere."""
     brief: float = 0.25
     """Share of the images that further reconstructors see, which only tables of comparisons need (Tables 6 to 8, 10, 12)."""
-    placebo: str = 'small-separable'
-    """The wrong network for which the placebo is trained; a black box's placebo learns from shuffled pairs."""
+    wrong: str = 'small-separable'
+    """kind trained: a wrong network, whose reconstructor shows beside the right one's what a wrong answer costs."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'depths', tuple(float(each) for each in self.depths))
@@ -246,13 +247,13 @@ class InversionConfig:
 
     def _check_models(self) -> None:
         names, target = self.candidates.names, self.target
-        for flag, name in (('--target.network', target.network), ('--invert.placebo', self.invert.placebo)):
+        for flag, name in (('--target.network', target.network), ('--invert.wrong', self.invert.wrong)):
             if not self.box and name not in names:
                 raise UserError(f'{flag}: {name!r} is none of --candidates.names', f'choose from {", ".join(names)}')
         if target.model and target.model not in self.pool:
             raise UserError(f'--target.model: unknown model {target.model!r}', f'choose from {", ".join(self.pool)}')
-        if not self.box and self.invert.placebo == target.network:
-            raise UserError(f'--invert.placebo {self.invert.placebo} is the target itself', 'name another candidate')
+        if not self.box and self.invert.wrong == target.network:
+            raise UserError(f'--invert.wrong {self.invert.wrong} is the target itself', 'name another candidate')
         if self.search.mode != 'off' and self.linear:
             raise UserError('--search.mode beside a linear reconstructor, which compares no layers', 'leave one of them out')
         if self.judge.kind == target.kind == 'dlib':
@@ -388,7 +389,7 @@ def faces() -> InversionConfig:
         judge=JudgeConfig(recognition=small('efficientnet-lite2', **ready)),
         invert=InvertConfig(training=ReconstructionConfig(reconstructor=ReconstructorConfig(family=LINEAR, last='none')),
                             loop=LoopConfig(images=9_600, batch=16, snapshot_every=0, report_every=1_600), brief=1.0,
-                            placebo='efficientnet-lite1'),
+                            wrong='efficientnet-lite1'),
         inference=InferenceConfig(loop=LoopConfig(images=40_000, batch=128, snapshot_every=0)),
         ladder=(NO_ADAPT,), embeddings=(1, 5))
 
@@ -416,7 +417,7 @@ def paper() -> InversionConfig:
                 reconstructor=ReconstructorConfig(family='table-14', length=2048, last='none'), optimiser='adagrad', lr=1e-2,
                 pixel='l2', gradient_weight=0, embedding_weight=0),
             loop=LoopConfig(images=18_000_000, batch=16, report_every=900_000, **cuda), brief=1.0,
-            placebo='finger-inception'),
+            wrong='finger-inception'),
         search=LayerSearchConfig(mode='rounds', trials=20, rounds=4), lengths=(512, 1024),
         baselines=BaselinesConfig(equal_time=True))
 

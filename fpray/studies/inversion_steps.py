@@ -272,7 +272,7 @@ def reconstructor(context: Context) -> None:
     network = context.place('network') if 'network' in context.inputs else None
     task = ReconstructionTask(
         context.place('pictures'), context.place('vectors'), network, config['rung'], config['training'], config['loop'],
-        () if 'search' in context.inputs else config['depths'], layers, config['seed'], config['shuffled'], config['joint'])
+        () if 'search' in context.inputs else config['depths'], layers, config['seed'], config['joint'])
     if config['training'].reconstructor.family == LINEAR and not config['joint']:
         task.solve(context.out)
     else:
@@ -385,9 +385,9 @@ class _Inverter:
             return self.guessed(stolen)
         if arm.how == 'network':
             return self.drawn(arm.network, self.moved(stolen))
-        known = ImageSet.load(inputs['attacker']).pixels
         if arm.how == 'mean':
-            return np.repeat(attacks.mean_image(known)[None], len(rows), axis=0)
+            return self.mean(len(rows))
+        known = ImageSet.load(inputs['attacker']).pixels
         if arm.how == 'nearest':
             return attacks.nearest_image(stolen, np.asarray(vectors_of(inputs[f'known/{arm.network}'])), known)
         config = self.context.config
@@ -404,24 +404,27 @@ class _Inverter:
         found = read_guesses(self.context.inputs['guess'])
         rung = next(rung for rung, key in self.context.config['places'].items() if key == self.arm.system)
         named = np.array(found['answers'][rung]['named'])
-        pictures: np.ndarray | None = None
+        pictures = self.mean(len(stolen))
         for name in sorted(set(named)):
-            mine = np.flatnonzero(named == name)
-            made = self.drawn(self.stand_in(name), stolen[mine])
-            if pictures is None:
-                pictures = np.empty((len(stolen), *made.shape[1:]), np.uint8)
-            pictures[mine] = made
-        assert pictures is not None
+            mine, key = np.flatnonzero(named == name), self.stand_in(name)
+            if key:
+                pictures[mine] = self.drawn(key, stolen[mine])
         return pictures
 
+    def mean(self, count: int) -> np.ndarray:
+        """(count, C, H, W) uint8, the mean of the attacker's pictures again and again."""
+        from fpray.attacks.inversion import mean_image
+
+        return np.repeat(mean_image(ImageSet.load(self.context.inputs['attacker']).pixels)[None], count, axis=0)
+
     def stand_in(self, name: str) -> str:
-        """Key of the reconstructor for a network; of one that hardly anybody's vector was taken for, a shorter training's,
-        or the placebo's, which is wrong as well."""
+        """Key of the reconstructor for a network; of one that hardly anybody's vector was taken for, a shorter training's;
+        '' where there is none."""
         inputs = self.context.inputs
         if not (inputs[f'reconstructor/{name}'] / UNUSED).exists():
             return name
         brief = f'{name}/{SAME}'
-        return brief if f'reconstructor/{brief}' in inputs else str(self.context.config['wrong'])
+        return brief if f'reconstructor/{brief}' in inputs else ''
 
     def moved(self, stolen: np.ndarray) -> np.ndarray:
         """The stolen vectors in the space that the reconstructor knows.

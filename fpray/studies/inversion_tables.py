@@ -26,6 +26,7 @@ from fpray.studies.inversion_config import (
     PLACEBO,
     SAME,
     TOLD,
+    WRONG,
 )
 from fpray.studies.inversion_evidence import STRICT, Evidence, pairs_of, searched
 from fpray.studies.inversion_steps import HELD_OUT, IMAGE, IMPRESSION, LEAST, quality_of
@@ -101,7 +102,7 @@ def notes(*each: str) -> str:
 
 def acceptance(evidence: Evidence) -> page.Body:
     """The headline: who gets in, in the judge and in the target."""
-    names = [name for name in (END_TO_END, TOLD, PLACEBO, MEAN, NEAREST, LINEAR_MAP, DIRECT)
+    names = [name for name in (END_TO_END, TOLD, PLACEBO, WRONG, MEAN, NEAREST, LINEAR_MAP, DIRECT)
              if ('headline', name) in evidence.arms]
     at, own = evidence.threshold(JUDGE), evidence.source_threshold(JUDGE)
     people = evidence.config['groups'].threshold
@@ -117,7 +118,8 @@ def acceptance(evidence: Evidence) -> page.Body:
              [OWN, evidence.genuine(JUDGE), None, None, None, None, evidence.genuine(evidence.system), None]],
             note=notes(f'the judge\'s threshold, {at.value:.3f}, has FMR {at.fmr:.2%} on {people} people whom nobody '
                        'trained on and who are not judged',
-                       'same person: another impression; same image: the very picture whose template was stolen')),
+                       'same person: another impression; same image: the very picture whose template was stolen',
+                       'placebo: the first of its draws')),
          page.table('source-threshold', 'As the source: the threshold set on the very people who are judged',
                     [FROM, *judged], [*(_source_row(evidence, name) for name in (END_TO_END, TOLD)),
                                       [OWN, evidence.genuine(JUDGE, threshold=own), None, None]],
@@ -176,7 +178,7 @@ def _spared(evidence: Evidence) -> str:
     """Candidates that hardly anybody's vector was taken for."""
     names = [label(name) for name in evidence.config['pool'] if evidence.unused(name)]
     return (f'under {LEAST:.0%} of the target\'s vectors were taken for {", ".join(names)}: there, a shorter training\'s '
-            'reconstructor or the placebo\'s stands in') if names else ''
+            'reconstructor or the mean picture stands in') if names else ''
 
 
 # Recognition ------------------------------------------------------------------------------------------------------

@@ -38,7 +38,6 @@ class ReconstructionTask:
         network: stage of the extractor that made the vectors, with its rung; None: it only answers.
         depths: where in the network the perceptual loss looks, shares of the depth of its layers.
         layers: their names instead, as a search found them; () as `depths` has it.
-        shuffled: each picture gets another one's vector: the placebo of a network that only answers.
         joint: the network is trained along (the auto-encoder, which is no attack).
         rows: the rows to learn from; None: all.
     """
@@ -52,7 +51,6 @@ class ReconstructionTask:
     depths: tuple[float, ...]
     layers: tuple[str, ...]
     seed: int
-    shuffled: bool = False
     joint: bool = False
     rows: np.ndarray | None = None
 
@@ -74,8 +72,6 @@ class ReconstructionTask:
     def _pairs(self) -> tuple[Embedded, Any]:
         """What is learnt from, and the network that made the vectors, where it is at hand."""
         pixels, vectors = ImageSet.load(locate(self.pictures)).pixels, np.asarray(vectors_of(locate(self.vectors)))
-        if self.shuffled:
-            vectors = vectors[np.random.default_rng([self.seed]).permutation(len(vectors))]
         network = None if self.network is None else read_extractor(locate(self.network), self.rung)
         return Embedded(pixels, vectors, self.rows), network
 

@@ -13,7 +13,7 @@ from PIL import Image
 from fpray.errors import UserError
 from fpray.models.config import ReconstructorConfig
 from fpray.studies.embedding_config import NO_ADAPT
-from fpray.studies.inversion import OWNER, SHUFFLED, arms_of, most_embeddings, plan
+from fpray.studies.inversion import OWNER, arms_of, most_embeddings, plan
 from fpray.studies.inversion_config import (
     END_TO_END,
     IDENT,
@@ -26,6 +26,7 @@ from fpray.studies.inversion_config import (
     REHEARSAL,
     SAME,
     TOLD,
+    WRONG,
     InversionConfig,
     TargetConfig,
     key_of,
@@ -53,10 +54,10 @@ def test_a_plan_is_a_graph_that_ends_in_the_numbers(name):
 
 def test_the_endpoint_comes_with_its_controls_and_baselines():
     headline = {arm.name: arm for arm in arms_of(SMOKE)['headline']}
-    assert set(headline) == {END_TO_END, TOLD, *PLACEBOS, MEAN, NEAREST, LINEAR_MAP, REHEARSAL}
+    assert set(headline) == {END_TO_END, TOLD, *PLACEBOS, WRONG, MEAN, NEAREST, LINEAR_MAP, REHEARSAL}
     assert {arm.system for arm in headline.values()} == {key_of(SMOKE.target.network, SMOKE.target.rung)}
-    assert {headline[name].network for name in PLACEBOS} == {SMOKE.invert.placebo} != {SMOKE.target.network}
-    assert [headline[name].space for name in PLACEBOS] == ['', *['reordered'] * 7]
+    assert {(headline[name].network, headline[name].space) for name in PLACEBOS} == {(SMOKE.target.network, 'reordered')}
+    assert headline[WRONG].network == f'{SMOKE.invert.wrong}/{SAME}' and SMOKE.invert.wrong != SMOKE.target.network
     assert headline[REHEARSAL].group == 'threshold'
 
 
@@ -77,7 +78,7 @@ def test_a_change_trains_again_only_what_it_changes():
     assert trained(changed(SMOKE, with_part(SMOKE, 'judge', loop=replace(SMOKE.judge.loop, images=320)))) == {'judge'}
     assert trained(changed(SMOKE, replace(SMOKE, embeddings=(1,)))) == set()
     assert trained(changed(SMOKE, with_part(SMOKE, 'adapt', lr=1e-3))) == {'ladder/small-plain', *(
-        f'reconstructor/{name}' for name in ('small-dense', 'small-residual')), f'reconstructor/{OWNER}'}, \
+        f'reconstructor/{name}' for name in ('small-dense', 'small-residual', 'small-separable')), f'reconstructor/{OWNER}'}, \
         'whoever is guessed hangs on the target; the brief ones of the comparisons do not'
     assert not any(name.startswith('reconstructor/small-plain') for name in changed(
         SMOKE, with_part(SMOKE, 'target', rung='FT-5'))), 'an adapted target is inverted with the same reconstructor'
@@ -95,11 +96,12 @@ def test_several_stolen_templates_leave_the_references_alone():
     assert all(IDENT not in arm.name for arm in arms_of(SMOKE)['several'])
 
 
-def test_a_black_box_is_one_of_the_pool_and_its_placebo_learns_from_shuffled_pairs(pictures):
+def test_a_black_box_is_one_of_the_pool_and_only_answers(pictures):
     config = on(pictures, target=TargetConfig(kind='dlib'))
     stages = {stage.name: stage for stage in plan(config).stages}
     assert config.pool[-1] == 'dlib' and config.right == 'dlib'
-    assert stages[f'reconstructor/{SHUFFLED}'].config['shuffled'] and 'network' not in stages['reconstructor/dlib'].inputs
+    assert 'network' not in stages['reconstructor/dlib'].inputs
+    assert WRONG not in {arm.name for arm in arms_of(config)['headline']}, 'vectors of another length'
     assert not any(name.startswith('ladder') for name in stages) and 'known/Same-PreProc/dlib' in stages
 
 
@@ -128,8 +130,8 @@ def test_keys_hold_no_paths(pictures, tmp_path):
     ('target', {'model': 'nosuch'}, 'unknown model'), ('target', {'network': 'nosuch'}, 'target.network'),
     ('target', {'rung': 'FT-9'}, 'FT-9'), ('target', {'templates': 'x'}, 'templates'),
     ('target', {'kind': 'nosuch'}, 'nosuch'), ('target', {'kind': 'dlib'}, 'data.root'),
-    ('invert', {'placebo': 'small-plain'}, 'target itself'),
-    ('invert', {'placebo': 'nosuch'}, 'placebo'), ('invert', {'brief': 0.0}, 'brief'),
+    ('invert', {'wrong': 'small-plain'}, 'target itself'),
+    ('invert', {'wrong': 'nosuch'}, 'invert.wrong'), ('invert', {'brief': 0.0}, 'brief'),
     ('invert', {'depths': (2.0,)}, 'depths'),
     ('attacker', {'conditions': (OTHER,)}, SAME), ('attacker', {'conditions': ('nosuch', SAME)}, 'nosuch'),
     ('attacker', {'layout': 'fvc'}, 'attacker.other'), ('attacker', {'layout': 'nosuch', 'other': 'x'}, 'nosuch'),

@@ -26,7 +26,7 @@ from fpray.studies import inversion_steps as steps
 from fpray.studies.groups import read_groups
 from fpray.studies.inversion_config import IDENT, JUDGE, OTHER, SAME, Arm
 from fpray.studies.inversion_evidence import impostors
-from fpray.studies.inversion_tasks import ReconstructionTask, at_depths
+from fpray.studies.inversion_tasks import at_depths
 from fpray.studies.recognition_steps import cosine
 from fpray.training.config import LoopConfig, ReconstructionConfig
 from fpray.training.recognition import embed, save_extractor
@@ -201,7 +201,7 @@ def trained(world: dict[str, Path], folder: Path, needed: str = '', **config: An
     (guess / 'guesses.json').write_text(json.dumps({'answers': named}))
     made = context(folder / 'reconstructor', {
         'training': ReconstructionConfig(reconstructor=RECONSTRUCTOR), 'loop': LOOP, 'depths': (0.5, 1.0), 'rung': '',
-        'shuffled': False, 'joint': False, 'needed': needed, 'place': 'FT-1', 'seed': 3, **config}, {
+        'joint': False, 'needed': needed, 'place': 'FT-1', 'seed': 3, **config}, {
         'pictures': attacker.out, 'vectors': with_vectors(folder / 'known', vectors), 'network': world['network/one'],
         'guess': guess})
     steps.reconstructor(made)
@@ -217,16 +217,6 @@ def test_a_reconstructor_is_trained_for_a_network_that_somebodys_vector_was_take
     assert (unused / steps.UNUSED).exists() and not (unused / 'reconstructor.json').exists()
 
 
-def test_shuffled_pairs_hold_the_same_vectors_beside_other_pictures(world, tmp_path):
-    trained(world, tmp_path)
-    task = ReconstructionTask(str(tmp_path / 'attacker' / 'out'), str(tmp_path / 'known'), None, '',
-                              ReconstructionConfig(reconstructor=RECONSTRUCTOR), LOOP, (), (), 3, shuffled=True)
-    plain = replace(task, shuffled=False).build(0, 1, 'cpu').data
-    mixed = task.build(0, 1, 'cpu').data
-    assert isinstance(mixed.vectors, np.ndarray) and not np.array_equal(mixed.vectors, plain.vectors)
-    assert np.array_equal(np.sort(mixed.vectors, axis=0), np.sort(plain.vectors, axis=0))
-
-
 def test_layers_at_shares_of_the_depth():
     layers = ('a', 'b', 'c', 'd', '')
     assert at_depths(layers, (0.25, 1.0)) == ('a', 'd') and at_depths(layers, ()) == ()
@@ -238,7 +228,7 @@ def test_layers_at_shares_of_the_depth():
 
 def inverted(world: dict[str, Path], folder: Path, *arms: Arm, **inputs: Path) -> list[np.ndarray]:
     made = context(folder / 'invert', {'arms': arms, 'pool': ('one', JUDGE), 'places': {'FT-1': 'one'}, 'steps': 0,
-                                       'equal_time': False, 'wrong': JUDGE, 'seed': 3}, {**world, **inputs})
+                                       'equal_time': False, 'seed': 3}, {**world, **inputs})
     steps.invert(made)
     return [np.load(made.out / f'pixels-{number}.npy') for number in range(len(arms))]
 
@@ -248,11 +238,18 @@ def test_each_vector_goes_to_the_reconstructor_of_the_network_named_for_it(world
     guess.mkdir()
     named = [('one', JUDGE)[number % 2] for number in range(len(identities))]
     (guess / 'guesses.json').write_text(json.dumps({'answers': {'FT-1': {'named': named}}}))
-    mixed, one, two = inverted(world, tmp_path, Arm('guess', 'one', 'guess'), Arm('one', 'one', 'network', 'one'),
-                               Arm('two', 'one', 'network', JUDGE), guess=guess)
+    arms = Arm('guess', 'one', 'guess'), Arm('one', 'one', 'network', 'one'), Arm('two', 'one', 'network', JUDGE), Arm(
+        'mean', 'one', 'mean')
+    world = {**world, 'guess': guess, 'attacker': world['pictures']}
+    mixed, one, two, _ = inverted(world, tmp_path / 'a', *arms)
     assert not np.array_equal(one, two)
     for number, name in enumerate(named):
         assert np.array_equal(mixed[number], (one if name == 'one' else two)[number])
+    (tmp_path / 'unused').mkdir()
+    (tmp_path / 'unused' / steps.UNUSED).write_text('{}')
+    mixed, one, mean = inverted({**world, f'reconstructor/{JUDGE}': tmp_path / 'unused'}, tmp_path / 'b', *arms[:2], arms[3])
+    for number, name in enumerate(named):
+        assert np.array_equal(mixed[number], (one if name == 'one' else mean)[number]), 'no reconstructor: nothing is known'
 
 
 def test_a_linear_map_between_spaces_is_undone(world, tmp_path):
