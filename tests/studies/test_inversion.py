@@ -77,8 +77,8 @@ def test_a_change_trains_again_only_what_it_changes():
 
     assert trained(changed(SMOKE, with_part(SMOKE, 'judge', loop=replace(SMOKE.judge.loop, images=320)))) == {'judge'}
     assert trained(changed(SMOKE, replace(SMOKE, embeddings=(1,)))) == set()
-    assert trained(changed(SMOKE, with_part(SMOKE, 'adapt', lr=1e-3))) == {'ladder/small-plain', *(
-        f'reconstructor/{name}' for name in ('small-dense', 'small-residual', 'small-separable')), f'reconstructor/{OWNER}'}, \
+    others = {f'reconstructor/{name}' for name in ('small-dense', 'small-residual', 'small-separable', OWNER)}
+    assert trained(changed(SMOKE, with_part(SMOKE, 'adapt', lr=1e-3))) == {'ladder/small-plain'} | others, \
         'whoever is guessed hangs on the target; the brief ones of the comparisons do not'
     assert not any(name.startswith('reconstructor/small-plain') for name in changed(
         SMOKE, with_part(SMOKE, 'target', rung='FT-5'))), 'an adapted target is inverted with the same reconstructor'
