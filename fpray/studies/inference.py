@@ -178,6 +178,9 @@ class _Layout:
 
     def extractor(self, name: str, recognition: RecognitionConfig) -> Stage:
         loop = self.config.candidates.loop
+        if not self.config.groups.public:
+            return self.laid.add(name, recognition_steps.ready_extractor, {
+                'extractor': recognition.extractor, 'seed': self.seed(name)}, {'pictures': self.pictures}, 2)
         return self.laid.add(name, recognition_steps.train_extractor, {
             'recognition': recognition, 'loop': loop, 'group': 'public', 'people': None, 'seed': self.seed(name)},
             self.base, 20, in_process(loop, loop.workers > 1))

@@ -28,7 +28,7 @@ SAME_IDENT, SAME_PIPELINE, DIFF_PIPELINE, OWN_FOLDER = CONDITIONS = (
     'Same-Ident', 'Same-PreProc', 'Diff-PreProc', 'Unlabelled')
 """What the attacker's pictures are (section 5.3): others of the victims, other people's by the same pipeline, other people's
 by another; and, beyond the source, a folder that belongs to nobody known."""
-GROUPS_USED = ('public', 'adapt', 'attacker', 'threshold', 'victims')
+GROUPS_USED = ('adapt', 'attacker', 'threshold', 'victims')
 ALL = 'all'
 FAST = (
     'resnet14t', 'efficientnet_b0', 'hgnetv2_b0', 'mobileone_s2',
@@ -209,6 +209,14 @@ class InferenceStudyConfig:
         check_data(data, self.seed)
         pictures = TEMPLATE + REFERENCES + (SAME_IDENT in self.conditions)
         check_groups(data, self.groups, GROUPS_USED, pictures)
+        if self.groups.public:
+            return check_groups(data, self.groups, ('public',), pictures)
+        if self.candidates.recognition.extractor.weights == 'random':
+            raise UserError('--groups.public 0: the candidates must come trained',
+                            'give people, or --candidates.recognition.extractor.weights package')
+        if self.twins or self.pool.further:
+            raise UserError('--groups.public 0: nobody is there to train twins and the pool on',
+                            'give people, or --no-twins and --pool.further 0')
 
 
 @dataclass(frozen=True)
@@ -269,6 +277,19 @@ def desk() -> InferenceStudyConfig:
         pool=PoolConfig(names=(*FAST, *LITE), images=200, further=320, open=0.1), zoo=ZooConfig(networks=120))
 
 
+def faces() -> InferenceStudyConfig:
+    """Minutes, for few faces (40 people x 10): three networks with ImageNet's weights, which their owner adapts. Give
+    --data.root and --data.layout; Diff-PreProc cuts the faces out by their landmarks."""
+    return InferenceStudyConfig(
+        data=DataConfig(size=64, fingers=1, impressions=6, query_impressions=4, resize='scale'),
+        groups=GroupsConfig(public=0, adapt=10, attacker=10, judge=0, threshold=10, victims=10),
+        candidates=CandidatesConfig(names=LITE, recognition=RecognitionConfig(
+            extractor=ExtractorConfig(LITE[0], weights='package'))),
+        adapt=AdaptConfig(loop=LoopConfig(images=1_600, batch=16, snapshot_every=0)),
+        attacker=AttackerConfig(classifier=_classifier(20_000), deals=6, pipeline='landmarks'), twins=False,
+        pool=PoolConfig(names=LITE, images=80, twins=0), zoo=ZooConfig(networks=0))
+
+
 def paper() -> InferenceStudyConfig:
     """The source's own sizes (section 5), for a GPU cluster: its networks and layers, 105 in the pool, 5,000 in the zoo.
 
@@ -292,4 +313,4 @@ def _classifier(vectors: int) -> InferenceConfig:
     return InferenceConfig(loop=LoopConfig(images=vectors, batch=128, snapshot_every=0))
 
 
-PRESETS = {'smoke': smoke, 'desk': desk, 'paper': paper}
+PRESETS = {'smoke': smoke, 'desk': desk, 'faces': faces, 'paper': paper}

@@ -20,11 +20,12 @@ from fpray.studies.shown import SHEET
 def networks(config: InferenceStudyConfig) -> list[str]:
     """Lines of a dry run: what is trained and asked."""
     head = config.headline
+    trained = f'{config.candidates.loop.images:,} pictures each' if config.groups.public else 'as they come'
     lines = [f'  length {length}: {", ".join(each.name for each in candidates_of(config, length))}'
              for length in config.lengths]
     twins = f', and a twin of each of length {head.length}' if config.twins else ''
     further = f', each trained further on {config.pool.further:,}' if config.pool.further else ''
-    return [*lines, f'  {config.candidates.loop.images:,} pictures each{twins}; {config.adapt.loop.images:,} new to FT-5',
+    return [*lines, f'  {trained}{twins}; {config.adapt.loop.images:,} new to FT-5',
             f'  pool: {len(pooled(config))} networks x {config.pool.images} pictures{further}; '
             f'zoo: {config.zoo.networks:,} digit networks',
             f'  the cell that decides: length {head.length}, {head.condition}, {head.rung}']

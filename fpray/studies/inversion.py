@@ -301,7 +301,7 @@ class _Layout:
         """One network, trained on a group; or as it comes, where the group has nobody."""
         seed = self.seed('extractor', name)
         if not getattr(self.config.groups, group):
-            return self.laid.add(name, steps.ready_extractor, {'extractor': recognition.extractor, 'seed': seed},
+            return self.laid.add(name, recognition_steps.ready_extractor, {'extractor': recognition.extractor, 'seed': seed},
                                  {'pictures': self.set}, 2)
         return self.laid.add(name, recognition_steps.train_extractor, {
             'recognition': recognition, 'loop': loop, 'group': group, 'people': None, 'seed': seed},

@@ -24,7 +24,6 @@ from fpray.distributed.search import Choice, Outcome, SearchConfig, search
 from fpray.errors import UserError
 from fpray.metrics.image import dssim
 from fpray.models.config import LINEAR
-from fpray.models.extractors import build_extractor
 from fpray.store import Context
 from fpray.studies.embedding_config import REFERENCES, TEMPLATE
 from fpray.studies.groups import read_groups
@@ -33,7 +32,7 @@ from fpray.studies.inversion_tasks import TRAINED, ReconstructionTask
 from fpray.studies.recognition_steps import asked_in_blocks, cosine, read_extractor, vectors_of
 from fpray.studies.steps import derive_seed
 from fpray.training.linear import LinearMap
-from fpray.training.recognition import embed, load_extractor, save_extractor
+from fpray.training.recognition import embed, load_extractor
 from fpray.training.reconstruction import load_reconstructor, reconstruct
 
 HELD_OUT = 2  # pictures of each identity that the adaptation does not see: how compactly they embed is a test of membership
@@ -120,14 +119,6 @@ def _strangers(context: Context, everyone: ImageSet, folder: str) -> ImageSet:
 
 
 # Networks ---------------------------------------------------------------------------------------------------------
-
-
-def ready_extractor(context: Context) -> None:
-    """An extractor as it comes, with the weights that its configuration names; nothing is trained."""
-    _, channels, height, width = np.load(context.inputs['pictures'] / 'pixels.npy', mmap_mode='r').shape
-    config = replace(context.config['extractor'], image=(height, width), channels=channels)
-    save_extractor(build_extractor(config, context.config['seed']).eval(), context.out)
-    (context.out / TRAINED).write_text(json.dumps({'classes': 0, 'pictures': 0, 'accuracy': None, 'chance': None}))
 
 
 def embed_by_box(context: Context) -> None:

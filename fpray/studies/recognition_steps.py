@@ -16,7 +16,7 @@ from fpray.data.groups import labels_of
 from fpray.data.imageset import ImageSet
 from fpray.distributed.train import Trainable, fit
 from fpray.errors import UserError
-from fpray.models.extractors import Extractor
+from fpray.models.extractors import Extractor, build_extractor
 from fpray.store import Context, Place, locate
 from fpray.studies.embedding_config import NO_ADAPT
 from fpray.studies.groups import read_groups
@@ -141,6 +141,17 @@ def train_extractor(context: Context) -> None:
                            tuple((rung.name, rung.share) for rung in ADAPTATIONS if rung.share and recognition.opening),
                            config.get('held_out', HELD_OUT))
     fit(task, task.loop, config['seed'], context)
+
+
+def ready_extractor(context: Context) -> None:
+    """An extractor as it comes, with the weights that its configuration names; nothing is trained.
+
+    Configuration: extractor, seed. Input: pictures. Writes what `train_extractor` does.
+    """
+    _, channels, height, width = np.load(context.inputs['pictures'] / 'pixels.npy', mmap_mode='r').shape
+    config = replace(context.config['extractor'], image=(height, width), channels=channels)
+    save_extractor(build_extractor(config, context.config['seed']).eval(), context.out)
+    (context.out / 'trained.json').write_text(json.dumps({'classes': 0, 'pictures': 0, 'accuracy': None, 'chance': None}))
 
 
 def adapt_extractor(context: Context) -> None:

@@ -27,6 +27,19 @@ def test_a_plan_is_a_graph_that_ends_in_the_numbers(name):
     assert any('decides' in line for line in networks(config))
 
 
+def test_candidates_that_come_trained_need_no_people():
+    faces = replace(PRESETS['faces'](), seed=5)
+    stages = {stage.name: stage for stage in plan(faces).stages if stage.family == 'candidate'}
+    assert len(stages) == 3 and all(set(stage.inputs) == {'pictures'} for stage in stages.values())
+    assert 'as they come' in ' '.join(networks(faces))
+    random = replace(faces.candidates.recognition.extractor, weights='random')
+    for change, fault in (({'candidates': replace(faces.candidates, recognition=replace(
+            faces.candidates.recognition, extractor=random))}, 'come trained'), ({'twins': True}, 'no-twins'),
+            ({'pool': replace(faces.pool, further=32)}, 'pool.further')):
+        with pytest.raises(UserError, match=fault):
+            replace(faces, **change)
+
+
 def test_every_length_condition_and_candidate_is_there():
     names = set(keys(plan(DESK)))
     for length in DESK.lengths:
