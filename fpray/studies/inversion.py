@@ -144,7 +144,7 @@ def arms_of(config: InversionConfig) -> dict[str, tuple[Arm, ...]]:
         found['several'] = (Arm(TOLD, system, 'network', right, number=most), *(
             Arm(condition, system, 'network', f'{right}/{condition}', number=most)
             for condition in conditions_of(config) if condition != IDENT))
-    if config.baselines.autoencoder and not config.box:
+    if config.baselines.autoencoder and not config.box and config.groups.public + config.groups.adapt:
         found['baseline'] = (Arm(BASELINE, system, 'network', OWNER),)
     return found
 

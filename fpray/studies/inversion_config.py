@@ -190,7 +190,8 @@ class BaselinesConfig:
     """
 
     autoencoder: bool = True
-    """Table 10: a reconstructor that learns from the owner's own pictures with the owner's own network."""
+    """Table 10: a reconstructor that learns from the owner's own pictures with the owner's own network; left out where the
+    network came trained, so that there are none."""
     equal_time: bool = False
     """Direct optimisation of the input for as long as the right reconstructor trained: it hangs on the machine."""
     steps: int = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -120,6 +120,7 @@ def acceptance(evidence: Evidence) -> page.Body:
                        'trained on and who are not judged',
                        'same person: another impression; same image: the very picture whose template was stolen',
                        'placebo: the first of its draws')),
+         *_resolved(evidence, names),
          page.table('source-threshold', 'As the source: the threshold set on the very people who are judged',
                     [FROM, *judged], [*(_source_row(evidence, name) for name in (END_TO_END, TOLD)),
                                       [OWN, evidence.genuine(JUDGE, threshold=own), None, None]],
@@ -127,6 +128,35 @@ def acceptance(evidence: Evidence) -> page.Body:
          page.table('strict', 'TAR at FMR 0.1 %', [FROM, *BESIDE, 'Target: same image', 'Target: same subject'], [
              [name, *(cell(evidence.tar('headline', name, judge, against, STRICT))
                       for judge in (True, False) for against in (IMAGE, IMPRESSION))] for name in (END_TO_END, TOLD)])])
+
+
+def _resolved(evidence: Evidence, names: Sequence[str]) -> list[page.Body]:
+    """Of few people, who cannot set FMR 1 %: the same at the lowest rates that they can; else no table."""
+    known = {JUDGE: evidence.threshold(JUDGE)}
+    if evidence.tar('headline', END_TO_END) is not None:
+        known[evidence.system] = evidence.threshold(evidence.system)
+    lowest = {matcher: at.fmr if at.resolvable else at.smallest for matcher, at in known.items()}
+    if all(at.resolvable for at in known.values()) or None in lowest.values():
+        return []
+    places = [(matcher == JUDGE, rate or 0.0) for matcher, rate in lowest.items()]
+
+    def row(name: str) -> Row:
+        found: Row = [name]
+        for judge, fmr in places:
+            at = evidence.threshold(evidence.matcher('headline', name, judge), fmr)
+            accepted = evidence.accepted('headline', name, judge, at)
+            found += [*(cell(evidence.tar('headline', name, judge, against, fmr)) for against in (IMPRESSION, IMAGE)),
+                      None if accepted is None else accepted['strangers']]
+        return found
+
+    where = [name for judge, _ in places for name in (
+        f'{"Judge" if judge else "Target"}: {each}' for each in ('same person', 'same image', 'strangers'))]
+    rates = ', '.join(f'{"judge" if judge else "target"} {fmr:.1%}' for judge, fmr in places)
+    own: Row = [OWN]
+    for matcher, (_, fmr) in zip(lowest, places, strict=True):
+        own += [evidence.genuine(matcher, fmr), None, None]
+    return [page.table('resolved', f'Acceptance at the lowest false match rates that these people resolve ({rates})',
+                       [FROM, *where], [*map(row, names), own])]
 
 
 def _headline_row(evidence: Evidence, name: str) -> Row:

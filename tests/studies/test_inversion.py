@@ -150,6 +150,12 @@ def test_a_configuration_that_cannot_be_is_refused(change, fault):
         replace(SMOKE, **change)
 
 
+def test_an_owner_without_pictures_has_no_auto_encoder():
+    faces = replace(PRESETS['faces'](), seed=5)
+    assert 'baseline' in arms_of(SMOKE) and 'baseline' not in arms_of(faces)
+    assert f'reconstructor/{OWNER}' not in {stage.name for stage in plan(faces).stages}
+
+
 def test_linear_reconstructors_need_no_search_and_no_second_linear_map():
     linear = with_part(SMOKE, 'invert', training=replace(
         SMOKE.invert.training, reconstructor=ReconstructorConfig(family='linear', last='none')))
