@@ -348,7 +348,7 @@ def smoke() -> InversionConfig:
     """Seconds: networks of a few channels, few steps. Shows that the path works, nothing about anybody."""
     loop = LoopConfig(images=256, batch=16, snapshot_every=0)
     return InversionConfig(
-        data=DataConfig(size=48, fingers=1, impressions=4, query_impressions=2),
+        data=DataConfig(size=48, fingers=1, impressions=5, query_impressions=1),
         groups=GroupsConfig(public=8, adapt=6, attacker=10, judge=8, threshold=10, victims=10),
         candidates=CandidatesConfig(recognition=small('small-plain', width=8, length=32), loop=loop),
         adapt=AdaptConfig(loop=replace(loop, images=128)),
@@ -371,7 +371,7 @@ def desk() -> InversionConfig:
                           loop=LoopConfig(images=60_000, batch=32, snapshot_every=0, report_every=6_000)),
         invert=InvertConfig(
             training=ReconstructionConfig(reconstructor=ReconstructorConfig(width=128), lr=1e-3, realism_weight=0.3),
-            loop=LoopConfig(images=60_000, batch=32, snapshot_every=0, report_every=6_000), brief=0.2),
+            loop=LoopConfig(images=90_000, batch=32, snapshot_every=0, report_every=6_000), brief=0.15),
         inference=InferenceConfig(loop=LoopConfig(images=100_000, batch=128, snapshot_every=0)))
 
 
