@@ -177,15 +177,17 @@ def match_ranges(vectors: np.ndarray, source: Ranges, target: Ranges) -> np.ndar
 
 
 def reordered(vectors: np.ndarray, seed: int) -> np.ndarray:
-    """The numbers of each vector in one other order, (n, length) float32; every dimension keeps its mean and deviation.
+    """The numbers of each vector in one other order, half of them turned about their mean, (n, length) float32; every
+    dimension keeps its mean and deviation.
 
-    Vectors that are alike stay alike, but no network speaks them: another placebo at each seed.
+    Vectors that are alike stay alike, and a long one long, but no network speaks them: another placebo at each seed.
     """
     values = np.asarray(vectors, dtype=np.float64)
     middle, scale = values.mean(axis=0), values.std(axis=0)
     standard = (values - middle) / np.where(scale > 0, scale, 1.0)
-    order = np.random.default_rng(seed).permutation(values.shape[1])
-    return np.asarray(standard[:, order] * scale + middle, dtype=np.float32)
+    rng, length = np.random.default_rng(seed), values.shape[1]
+    order, sign = rng.permutation(length), rng.permutation(np.arange(length) % 2 * 2 - 1)
+    return np.asarray(standard[:, order] * sign * scale + middle, dtype=np.float32)
 
 
 # What moves how far -----------------------------------------------------------------------------------------------

@@ -78,6 +78,8 @@ def places(known: np.ndarray, rows: np.ndarray) -> np.ndarray:
     Raises:
         KeyError: `known` lacks one.
     """
+    if not len(known) and len(rows):
+        raise KeyError(f'{len(rows)} rows are not among none')
     order = np.argsort(known)
     at = np.asarray(order[np.searchsorted(known, rows, sorter=order).clip(max=len(known) - 1)])
     if not np.array_equal(known[at], rows):

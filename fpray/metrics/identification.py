@@ -231,14 +231,24 @@ def detectable_rank_auc(
     """The smallest true `rank_auc` that `power` of such audits would have found: see `people.smallest_detectable`.
 
     Args:
-        placebo: the same probes of the placebo, of every draw of it; the mean difference must be found as well.
+        placebo: the same probes of the placebo, of every draw of it; the difference must be found as well, whose interval
+            is the mean of those of single draws.
         spread: variance of the placebo's mean beyond the draw of people; see `membership.draws_variance`.
     """
     permuted = _permuted_ranks(_mated(search), draws, seed)
-    others = [_permuted_ranks(_mated(each), draws, seed) for each in placebo]
+    others: list[Array | None] = [_permuted_ranks(_mated(each), draws, seed) for each in placebo]
     k = _probe_people(search)
-    smallest = people.detectable(permuted, k - 1, power, alpha, np.mean(others, axis=0) if others else None, (0.0, spread))
+    smallest = mean_detectable([people.detectable(permuted, k - 1, power, alpha, each, (0.0, spread))
+                                for each in others or [None]])
     return replace(smallest, n=len(search.similarity), n_people=k)
+
+
+def mean_detectable(each: Sequence[Rate]) -> Rate:
+    """The mean of the smallest detectable values beside single draws of a placebo; none where one of them has none."""
+    values = [rate.estimate for rate in each if rate.estimate is not None]
+    if len(values) < len(each):
+        return next(rate for rate in each if rate.estimate is None)
+    return replace(each[0], estimate=float(np.mean(values)))
 
 
 def _mated(search: Gallery) -> Gallery:

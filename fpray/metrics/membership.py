@@ -217,16 +217,19 @@ def over_draws(rates: Sequence[Rate]) -> Rate:
         rates: three or more, of one chance: 0.5 for an area, 0 for a difference of two.
 
     Returns:
-        Rate with a two-sided p against the chance, by t over the draws; of equal draws 1.
+        Rate with a one-sided p against the chance, from the same error as the interval; no interval where a draw has none.
     """
     values, chance = [r.estimate for r in rates if r.estimate is not None], rates[0].chance
     if min(len(rates), len(values)) < VICTIMS or chance is None:
         raise ValueError(f'{len(values)} draws with an estimate; three are needed for an interval')
-    mean, error, df = float(np.mean(values)), float(np.sqrt(draws_variance(rates))), len(values) - 1
+    mean, df = float(np.mean(values)), len(values) - 1
     widths = [r.interval[1] - r.interval[0] for r in rates if r.interval[0] is not None and r.interval[1] is not None]
-    half = float(np.hypot(stats.t.ppf(0.975, df) * error, np.mean(widths) / 2 if widths else 0.0))
+    if len(widths) < len(rates):
+        return Rate(mean, (None, None), chance, rates[0].n, rates[0].n_people, note='a draw has no interval over people')
+    wide = float(stats.t.ppf(0.975, df))
+    half = float(np.hypot(wide * np.sqrt(draws_variance(rates)), np.mean(widths) / 2))
     low = 0.0 if chance == 0.5 else -1.0
-    p = float(2 * stats.t.sf(abs(mean - chance) / error, df)) if error > 0 else 1.0
+    p = float(stats.t.sf((mean - chance) * wide / half, df)) if half > 0 else 1.0
     return Rate(mean, (max(mean - half, low), min(mean + half, 1.0)), chance, rates[0].n, rates[0].n_people, p,
                 note=f'mean over {len(values)} draws; the interval holds draws and people')
 

@@ -338,7 +338,7 @@ _INVERSION = Words(
         'Found': (
             'Someone who holds one stolen embedding of a person can make a picture from it that a matcher which the '
             'attack never saw takes for this person more often than for others. The interval of the endpoint lies above '
-            'chance, and so does its lead over a placebo: the same recipe trained for a wrong network.',
+            'chance, and so does its lead over a placebo: the same reconstructor, given vectors that it cannot read.',
             'It does not follow that every template opens every door. How often a reconstruction is accepted, how often '
             'strangers are let in by the same pictures, and how often the person is, stands below: only the difference is '
             'the attack\'s. Nor does it follow that the pictures would deceive a human eye.'),
@@ -371,7 +371,8 @@ _INVERSION = Words(
         ('Perceptual distance',
          'Euclidean distance between the embeddings of two pictures in one fixed network.'),
         ('Placebo',
-         'The same recipe trained for a wrong network. What it "reconstructs" is what any such picture would pass for.'),
+         'The same reconstructor, given the same templates with their numbers in other orders and signs. What it '
+         '"reconstructs" is what any such picture would pass for.'),
         ('Rehearsal',
          'The same attack on other people with the network given. It must succeed, or the attack cannot be trusted.'),
         ('Same image, same subject',
@@ -388,7 +389,7 @@ _INVERSION = Words(
                      'Figs. 2, 3 and 9 of the source).', people=True, broad=True),
         PictureGroup('grid', 'What the networks see', 'Pictures of the set itself.', people=True)),
     own_controls=(
-        ('placebo', ('Placebo', 'The same recipe, trained for a wrong network.', 'at chance')),
+        ('placebo', ('Placebo', 'The same reconstructor, the templates\' numbers in other orders and signs.', 'at chance')),
         ('pictures_alone', ('Mean picture', 'The mean training picture for everybody: no embedding is used.', 'at chance')),
         ('permuted_null', ('Permuted people', 'Reconstructions dealt out to other people at random.', 'at chance')),
         ('rehearsal', ('Rehearsal', 'Positive control: the same attack on other people, network given.', 'above chance')),

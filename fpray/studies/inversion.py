@@ -268,7 +268,8 @@ class _Layout:
         inputs = {'pictures': self.raw if condition == OTHER else self.set, 'people': self.people}
         return laid.add(f'attacker/{condition}', steps.attacker, {
             'condition': condition, 'folder': folder, 'print': laid.prints.get(folder, ''), 'foreign': foreign,
-            'data': replace(laid.data, layout=config.attacker.layout) if foreign else laid.data,
+            'data': replace(laid.data, layout=config.attacker.layout, pattern=laid.data.pattern if
+                            config.attacker.layout == 'pattern' else '') if foreign else laid.data,
             'align': config.align, 'size': config.data.size}, inputs, 2)
 
     # Networks

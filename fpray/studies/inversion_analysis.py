@@ -78,7 +78,7 @@ class _Numbers:
         return page.controls(
             placebo=page.control(
                 found['placebo'], 'The same reconstructor, to which the same stolen templates are given with their numbers '
-                f'in {len(each)} other orders.', p['placebo']),
+                f'in {len(each)} other orders and signs.', p['placebo']),
             pictures_alone=page.control(found['pictures_alone'], 'The mean of the attacker\'s pictures, one for everybody: '
                                         'no template at all.', p['pictures_alone']),
             permuted_null=page.control(permuted_rank_auc(self.search, self.seed), 'Each person\'s reconstructions taken for '
@@ -161,7 +161,7 @@ class _Numbers:
         """A control that should not have seen anything and did."""
         return [f'{text} resembles its own person in the judge (p {controls[name]["p_holm"]:.2g})' for name, text in
                 (('placebo', 'the placebo\'s reconstruction'), ('pictures_alone', 'the mean picture'))
-                if (controls[name].get('p_holm') or 1) < WARN_BELOW]
+                if controls[name]['p_holm'] < WARN_BELOW and controls[name]['auc'].lower > 0.5]
 
     def threats(self) -> list[dict[str, str]]:
         """The adversaries of the attacks that ran."""

@@ -18,6 +18,7 @@ from fpray.studies.inversion_tables import (
     Row,
     acceptance,
     access,
+    brief,
     cell,
     chain,
     differs,
@@ -52,12 +53,6 @@ def placed(condition: str, place: str) -> str:
 def likeness(evidence: Evidence, group: str, arm: str, mean: bool = False) -> Row:
     """DSSIM and perceptual distance."""
     return [cell(evidence.likeness(group, arm, name, mean), 'not measured at this size') for name in KINDS]
-
-
-def brief(evidence: Evidence) -> str:
-    """How much shorter the comparisons' reconstructors trained; '' where not at all."""
-    share = evidence.config['invert'].brief
-    return f'these reconstructors saw {share:.0%} of the headline\'s images' if share < 1 else ''
 
 
 def perceptual_words(evidence: Evidence) -> str:

@@ -33,8 +33,8 @@ JUDGES = ('trained', 'dlib', 'matcher')
 END_TO_END, TOLD, PLACEBO, MEAN, NEAREST, DIRECT = (
     'end to end', 'right model given', 'placebo', 'mean image', 'nearest image', 'direct optimisation')
 PLACEBOS = (PLACEBO, *(f'{PLACEBO} {number}' for number in range(2, 9)))
-"""Draws of the placebo: the right reconstructor reads the stolen vectors with their numbers in eight other orders. What it
-makes of vectors that it cannot read is like the people or unlike them by a chance of its own, alike for all of them."""
+"""Draws of the placebo: the right reconstructor reads the stolen vectors with their numbers in eight other orders and signs.
+What it makes of vectors that it cannot read is like the people or unlike them by a chance of its own, alike for all."""
 WRONG = 'wrong network'
 REHEARSAL, BASELINE, LINEAR_MAP = 'rehearsal', 'auto-encoder', 'linear map'
 JUDGE = 'judge'
@@ -123,7 +123,8 @@ class InvertConfig:
     depths: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
     """Where in the inferred network the perceptual loss looks, as shares of the depth of its layers; () nowhere."""
     brief: float = 0.25
-    """Share of the images that further reconstructors see, which only tables of comparisons need (Tables 6 to 8, 10, 12)."""
+    """Share of the images that further reconstructors see: the wrong network's, and those that only tables of comparisons
+    need (Tables 6 to 8, 10, 12)."""
     wrong: str = 'small-separable'
     """kind trained: a wrong network, whose reconstructor shows beside the right one's what a wrong answer costs."""
 

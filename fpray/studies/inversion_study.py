@@ -22,7 +22,7 @@ from fpray.store import Store
 from fpray.studies.config import Settings
 from fpray.studies.groups import people_lines
 from fpray.studies.inversion import plan
-from fpray.studies.inversion_config import InversionConfig, TargetConfig, desk
+from fpray.studies.inversion_config import PLACEBOS, InversionConfig, TargetConfig, desk
 from fpray.studies.plan import Plan
 from fpray.studies.run import Outcome, Study, check_call, prepare, run, stage_settings
 
@@ -60,7 +60,8 @@ def sheets(laid: Plan, store: Store, folder: Path, people_too: bool) -> dict[str
 
 def picture_rows(config: InversionConfig, arms: Any) -> list[tuple[str, str, list[str]]]:
     """(name, group, arms) of the sheets: the attack and its baselines, the rungs, the conditions, the missed targets."""
-    found = [('attack', 'headline', [arm.name for arm in arms['headline'] if arm.group == 'victims'])]
+    found = [('attack', 'headline', [
+        arm.name for arm in arms['headline'] if arm.group == 'victims' and arm.name not in PLACEBOS[1:]])]
     if 'rungs' in arms:
         found.append(('adaptation', 'rungs', [arm.name for arm in arms['rungs'] if arm.how == 'network']))
     found.append(('attackers-data', 'conditions', [arm.name for arm in arms['conditions']][:3]))

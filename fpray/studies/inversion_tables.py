@@ -12,6 +12,7 @@ from fpray.metrics.lipschitz import network_bound
 from fpray.metrics.membership import auc_clustered, auc_difference
 from fpray.metrics.rate import Rate
 from fpray.metrics.verification import d_prime, error_curve, failure_to_acquire, far_frr, separation, threshold_at_fmr
+from fpray.models.config import LINEAR
 from fpray.studies import sections as page
 from fpray.studies.embedding_config import NO_ADAPT
 from fpray.studies.inversion_config import (
@@ -119,7 +120,8 @@ def acceptance(evidence: Evidence) -> page.Body:
             note=notes(f'the judge\'s threshold, {at.value:.3f}, has FMR {at.fmr:.2%} on {people} people whom nobody '
                        'trained on and who are not judged',
                        'same person: another impression; same image: the very picture whose template was stolen',
-                       'placebo: the first of its draws')),
+                       'placebo: the first of its draws',
+                       brief(evidence).replace('these reconstructors', 'the wrong network\'s') if WRONG in names else '')),
          *_resolved(evidence, names),
          page.table('source-threshold', 'As the source: the threshold set on the very people who are judged',
                     [FROM, *judged], [*(_source_row(evidence, name) for name in (END_TO_END, TOLD)),
@@ -130,15 +132,23 @@ def acceptance(evidence: Evidence) -> page.Body:
                       for judge in (True, False) for against in (IMAGE, IMPRESSION))] for name in (END_TO_END, TOLD)])])
 
 
+def brief(evidence: Evidence) -> str:
+    """How much shorter the comparisons' reconstructors trained; '' where not at all."""
+    invert = evidence.config['invert']
+    share = 1.0 if invert.training.reconstructor.family == LINEAR else invert.brief
+    return f'these reconstructors saw {share:.0%} of the headline\'s images' if share < 1 else ''
+
+
 def _resolved(evidence: Evidence, names: Sequence[str]) -> list[page.Body]:
     """Of few people, who cannot set FMR 1 %: the same at the lowest rates that they can; else no table."""
     known = {JUDGE: evidence.threshold(JUDGE)}
     if evidence.tar('headline', END_TO_END) is not None:
         known[evidence.system] = evidence.threshold(evidence.system)
-    lowest = {matcher: at.fmr if at.resolvable else at.smallest for matcher, at in known.items()}
-    if all(at.resolvable for at in known.values()) or None in lowest.values():
+    rates = {matcher: at.fmr if at.resolvable else at.smallest for matcher, at in known.items()}
+    lowest = {matcher: rate for matcher, rate in rates.items() if rate is not None}
+    if all(at.resolvable for at in known.values()) or not lowest:
         return []
-    places = [(matcher == JUDGE, rate or 0.0) for matcher, rate in lowest.items()]
+    places = [(matcher == JUDGE, rate) for matcher, rate in lowest.items()]
 
     def row(name: str) -> Row:
         found: Row = [name]
@@ -151,11 +161,11 @@ def _resolved(evidence: Evidence, names: Sequence[str]) -> list[page.Body]:
 
     where = [name for judge, _ in places for name in (
         f'{"Judge" if judge else "Target"}: {each}' for each in ('same person', 'same image', 'strangers'))]
-    rates = ', '.join(f'{"judge" if judge else "target"} {fmr:.1%}' for judge, fmr in places)
+    stated = ', '.join(f'{"judge" if judge else "target"} {fmr:.1%}' for judge, fmr in places)
     own: Row = [OWN]
     for matcher, (_, fmr) in zip(lowest, places, strict=True):
         own += [evidence.genuine(matcher, fmr), None, None]
-    return [page.table('resolved', f'Acceptance at the lowest false match rates that these people resolve ({rates})',
+    return [page.table('resolved', f'Acceptance at the lowest false match rates that these people resolve ({stated})',
                        [FROM, *where], [*map(row, names), own])]
 
 

@@ -42,7 +42,7 @@ class LinearMap:
         scale = np.where(scale > 0, scale, 1.0)
         u, s, vt = np.linalg.svd((x - centre) / scale, full_matrices=False)
         turned = u.T @ (y - middle)
-        penalties = PENALTIES * np.square(s).mean()
+        penalties = PENALTIES * max(float(np.square(s).mean()), 1e-12)  # vectors that never vary: the mean is all there is
         errors = [_left_out(u, s, turned, y - middle, penalty) for penalty in penalties]
         best = float(penalties[int(np.argmin(errors))])
         weights = (vt.T * (s / (s**2 + best))) @ turned / scale[:, None]

@@ -223,8 +223,11 @@ def test_draws_of_a_placebo_widen_its_interval():
     half = np.hypot(4.302653 * 0.2 / np.sqrt(3), 0.03)
     assert found.estimate == pytest.approx(0.6) and found.interval == pytest.approx((0.6 - half, 1), abs=1e-6)
     assert draws_variance(rates) == pytest.approx(0.2**2 / 3)
-    assert found.p == pytest.approx(stats.ttest_1samp([0.4, 0.6, 0.8], 0.5).pvalue) and found.n == 10
+    assert found.p == pytest.approx(stats.t.sf(0.1 * 4.302653 / half, 2), rel=1e-5) and found.n == 10
     same = over_draws([replace(rates[0], chance=0.0)] * 3)
-    assert same.interval == pytest.approx((0.37, 0.43)) and same.chance == 0.0 and same.p == 1
+    assert same.interval == pytest.approx((0.37, 0.43)) and same.chance == 0.0 and same.p < 0.01
+    turned = [replace(rate, estimate=1 - rate.estimate, interval=(0.0, 1.0)) for rate in rates]
+    assert over_draws(turned).p > 0.5, 'one-sided'
+    assert over_draws([*rates, replace(rates[0], interval=(None, None))]).interval == (None, None), 'proves nothing'
     with pytest.raises(ValueError, match='three are needed'):
         over_draws(rates[:2])
