@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fpray.data.config import GROUPS, DataConfig, GroupsConfig
 from fpray.data.groups import Groups, deal
+from fpray.data.images import image_id
 from fpray.data.imageset import ImageSet, list_folder, read_folder, with_altered
 from fpray.data.splits import unseen_available
 from fpray.store import Context, Stage
@@ -74,6 +77,15 @@ def read_groups(folder: Path) -> Groups:
     return Groups.from_json((folder / 'groups.json').read_text())
 
 
+def no_copies(pixels: np.ndarray, everyone: ImageSet, groups: Groups) -> np.ndarray:
+    """(n,) bool: which (n, C, H, W) pictures from elsewhere are no copy of one that another group than the attacker's has.
+
+    A folder may hold the very pictures of victims under other names; an attack that learnt from them would look stronger.
+    """
+    theirs = {image_id(everyone.pixels[row]) for group in GROUPS if group != 'attacker' for row in groups.pictures(group)}
+    return np.array([image_id(picture) not in theirs for picture in pixels], bool)
+
+
 def people_lines(laid: Plan) -> list[str]:
     """Lines of a dry run: how many people and pictures each group has, from names alone.
 
@@ -109,6 +121,11 @@ def described(everyone: ImageSet, groups: Groups) -> dict[str, Any]:
             'image_size': [int(side) for side in everyone.pixels.shape[2:]],
             'duplicates_left_out': groups.left_out, 'ignored': int(meta.get('ignored', 0)),
             'skipped': list(meta.get('skipped', [])), 'altered_for_iia': groups.altered, 'groups': divided}
+
+
+def copies_notice(copies: int) -> str:
+    """What a reader must know of a folder of the attacker's that shows the set's own pictures (`no_copies`)."""
+    return f'{copies} pictures of the attacker\'s folder left out: they are copies of pictures of other groups'
 
 
 def group_notices(everyone: ImageSet, groups: Groups) -> list[str]:

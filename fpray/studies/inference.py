@@ -164,6 +164,7 @@ class _Layout:
         inputs |= {f'classifier/{length}/{condition}': stage for (length, condition), stage in classifiers.items()}
         inputs |= {f'vectors/{length}/{number}': vectors[length, each.name] for length in self.config.lengths
                    for number, each in enumerate(self.candidates[length])}
+        inputs |= {stage.name: stage for stage in self.pipelines.values() if stage.config['folder']}
         self.numbers(inputs)
 
     # Networks

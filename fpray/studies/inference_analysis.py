@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,10 @@ from fpray.metrics.verdict import FEWEST, Words, decide
 from fpray.store import Context
 from fpray.studies import sections as page
 from fpray.studies.embedding_config import NO_ADAPT, RUNGS
-from fpray.studies.groups import described, group_notices, read_groups
+from fpray.studies.groups import copies_notice, described, group_notices, read_groups
 from fpray.studies.inference_config import PRIMARY
 from fpray.studies.inference_sections import sections
-from fpray.studies.inference_steps import Vectors, log_columns
+from fpray.studies.inference_steps import COPIES, Vectors, log_columns
 from fpray.studies.membership import WARN_BELOW, as_json
 from fpray.studies.recognition_steps import cosine
 
@@ -90,6 +91,11 @@ class InferenceStudy:
         return {'verdict': self.verdict(primary, controls), 'summary': self.summary(primary, controls),
                 'warnings': [*self.notices(), *warnings], 'data': self.data(), 'threat_models': self.threats(),
                 'primary': primary, 'controls': controls, 'sections': list(sections(self))}
+
+    @property
+    def taught(self) -> bool:
+        """Whether the public people taught the candidates; else these came trained."""
+        return bool(self.groups.people['public'])
 
     # Answers
 
@@ -151,6 +157,7 @@ class InferenceStudy:
 
     # Its controls
 
+    @cached_property
     def placebos(self) -> list[Cell]:
         """The headline's cell by classifiers that learnt shuffled labels."""
         table, own = pd.read_parquet(self.context.inputs['placebo'] / 'placebo.parquet'), self.cell()
@@ -158,34 +165,31 @@ class InferenceStudy:
         assert all((each.person == own.person).all() and (each.right == own.right).all() for each in found)
         return found
 
-    def placebo_auc(self) -> Rate:
-        """Mean over the shuffles."""
-        return over_draws(self.placebo_aucs())
-
+    @cached_property
     def placebo_aucs(self) -> list[Rate]:
         """One a shuffle."""
-        return [choice_auc(cell.logs, cell.right, cell.person, self.seed, draws=1) for cell in self.placebos()]
+        return [choice_auc(cell.logs, cell.right, cell.person, self.seed, draws=1) for cell in self.placebos]
 
     def minus_placebo(self) -> Rate:
         """Attack minus placebo, paired by person, mean over the shuffles."""
         own = self.cell()
-        return over_draws([choice_auc_difference(own.logs, cell.logs, own.right, own.person) for cell in self.placebos()])
+        return over_draws([choice_auc_difference(own.logs, cell.logs, own.right, own.person) for cell in self.placebos])
 
     def detectable(self) -> Rate:
         """The smallest true area that most such studies would have found, mean over the placebos."""
-        own, spread = self.cell(), draws_variance(self.placebo_aucs())
+        own, spread = self.cell(), draws_variance(self.placebo_aucs)
         return mean_detectable([detectable_choice_auc(own.logs, own.right, own.person, self.seed, placebo=cell.logs,
-                                                      spread=spread, draws=PERMUTED) for cell in self.placebos()])
+                                                      spread=spread, draws=PERMUTED) for cell in self.placebos])
 
     def controls(self) -> tuple[dict[str, Any], list[str]]:
         """The controls beside the primary endpoint, and a warning for each that should not have seen anything."""
-        own, known, placebo = self.cell(), self.cell(rung=NO_ADAPT, group='threshold'), self.placebo_auc()
+        own, known, placebo = self.cell(), self.cell(rung=NO_ADAPT, group='threshold'), over_draws(self.placebo_aucs)
         looks = self.read(pd.read_parquet(self.context.inputs['placebo'] / 'pictures.parquet'), own.logs.shape[1])
         alone = choice_auc(looks.logs, looks.right, looks.person, self.seed)
         alike = people.holm([float(rate.p if rate.p is not None else 1) for rate in (placebo, alone)])
         held = dict(zip(('placebo', 'pictures_alone'), alike, strict=True))
         found = page.controls(
-            placebo=page.control(placebo, f'the same classifier, learnt from shuffled labels, {len(self.placebos())} '
+            placebo=page.control(placebo, f'the same classifier, learnt from shuffled labels, {len(self.placebos)} '
                                           'times anew', held['placebo']),
             pictures_alone=page.control(alone, 'a classifier of the pictures themselves, shrunk, in place of their vectors; '
                                                'every picture went through every network, so that it can say nothing',
@@ -225,7 +229,8 @@ class InferenceStudy:
     def notices(self) -> list[str]:
         """What a reader must know about the data."""
         altered = ['some pictures are altered versions of others of the same identity'] if self.groups.altered else []
-        return group_notices(self.everyone, self.groups) + altered
+        copies = sum(json.loads((path / COPIES).read_text()) for path in self.folders('pipeline/').values())
+        return group_notices(self.everyone, self.groups) + altered + ([copies_notice(copies)] if copies else [])
 
     def threats(self) -> list[dict[str, str]]:
         """The adversary of each attack."""

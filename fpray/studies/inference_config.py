@@ -217,6 +217,9 @@ class InferenceStudyConfig:
         if self.twins or self.pool.further:
             raise UserError('--groups.public 0: nobody is there to train twins and the pool on',
                             'give people, or --no-twins and --pool.further 0')
+        if not self.pool.allow_download and (fresh := [name for name in self.pool.names if name not in LITE]):
+            raise UserError(f'--groups.public 0: nobody is there to set the random weights of --pool.names {fresh[0]} on',
+                            f'give people, or of the pool {" ".join(LITE)} alone')
 
 
 @dataclass(frozen=True)

@@ -225,7 +225,8 @@ def table_4(study: InferenceStudy) -> page.Body | None:
     images, further = study.config['pool']['images'], study.config['pool']['further']
     failed = [row['model'] for row in records if row['error']]
     how = (f'each trained further on {further:,} pictures of the public people' if further else
-               'random ones with batch statistics of the public people\'s pictures, none trained')
+           'random ones with batch statistics of the public people\'s pictures, none trained' if study.taught else
+           'none trained further')
     text = f'{len(members)} networks and {len(records) - len(members)} twins embed {images} pictures, {how}.'
     return page.section('table-4', 'A large collection (Table 4)', text + (
         f' These failed and are left out: {", ".join(failed)}.' if failed else ''), [
@@ -306,13 +307,15 @@ def networks(study: InferenceStudy) -> page.Body:
             ranks.append([name, *[study.first_rank(vectors, rung) for rung in RUNGS]])
             trained, ladder = (study.context.inputs[f'{stage}/{length}/{name}'] for stage in ('candidate', 'ladder'))
             stated.append([name, json.loads((trained / 'trained.json').read_text())['accuracy'], *_rungs(ladder)])
+    first = ('Every candidate learns to tell the public people\'s fingers or faces apart' if study.taught else
+             'Every candidate comes trained; nobody of this set taught it')
     return page.section(
-        'networks', 'The networks, and how far they were adapted', 'Every candidate learns to tell the public people\'s '
-        'fingers or faces apart; its owner goes on with those of the group adapt, with more layers from rung to rung.', [
+        'networks', 'The networks, and how far they were adapted', f'{first}; its owner goes on with those of the group '
+        'adapt, with more layers from rung to rung.', [
             page.table('rank-1', 'Rank-1 identification of the victims, whom no network knows', ['Network', *RUNGS], ranks),
             page.table('held-out', 'Accuracy on pictures that the training did not see, of its own people', [
-                'Network', *RUNGS], stated, note='No-adapt: the public people; the others: the people of the group adapt. '
-                                                 'Shares without intervals: the trainings state them.')], fold=True)
+                'Network', *RUNGS], stated, note=f'No-adapt: {"the public people" if study.taught else "nobody"}; the '
+                'others: the people of the group adapt. Shares without intervals: the trainings state them.')], fold=True)
 
 
 def _rungs(ladder: Path) -> list[float | None]:
@@ -335,7 +338,8 @@ def _modality(study: InferenceStudy) -> str:
 def _scale(study: InferenceStudy) -> str:
     """What differs from the source's setting."""
     where = ('networks and layers of Table 13, trained in this run' if study.config['table_13'] != 'none' else
-             f'{len(study.names())} small networks trained in this run, not ImageNet\'s')
+             f'{len(study.names())} small networks trained in this run, not ImageNet\'s' if study.taught else
+             f'{len(study.names())} networks as they come, not trained further on faces')
     return (f'Data: {study.data()["label"]}, {len(study.groups.people["victims"])} victims. Weights: {where}. Scale: '
             f'{study.learnt():,} reference vectors (the source: 10,000), rungs by their shares of one training of '
             f'{study.config["adapted"]:,} new images (the source: 5,000 to 60,000).')

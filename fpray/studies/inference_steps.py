@@ -36,7 +36,7 @@ from fpray.models.config import AttributeNetConfig
 from fpray.models.mnist_net import FILE as MNIST_NET_FILE
 from fpray.store import Context
 from fpray.studies.embedding_config import NO_ADAPT, REFERENCES, TEMPLATE
-from fpray.studies.groups import read_groups
+from fpray.studies.groups import no_copies, read_groups
 from fpray.studies.inference_config import PRIMARY, SAME_IDENT, SAME_PIPELINE
 from fpray.studies.membership import rate_dict
 from fpray.studies.recognition_steps import read_extractor
@@ -45,6 +45,7 @@ from fpray.training.config import AttributeTraining
 from fpray.training.recognition import embed
 
 Labelled = tuple[np.ndarray, np.ndarray]  # vectors (n, length), and the candidate of each (n,)
+COPIES = 'copies.json'
 ASKING = ('attacker', 'threshold', 'victims')  # groups whose pictures are embedded
 CALIBRATING = 0.25  # of a folder's pictures; the others are learnt from
 ON_THE_MAP = 120  # vectors a network
@@ -64,7 +65,7 @@ def pipeline(context: Context) -> None:
     """reference.npy, calibration.npy: (N, C, H, W) uint8, the attacker's pictures from elsewhere.
 
     The attacker's and the threshold people's own pictures through another sensor or alignment; or a folder's, a quarter
-    of which, drawn by chance, calibrates.
+    of which, drawn by chance, calibrates. copies.json: how many of these were left out, being copies of the set's own.
     """
     config, everyone = context.config, ImageSet.load(context.inputs['pictures'])
     groups = read_groups(context.inputs['people'])
@@ -78,7 +79,12 @@ def pipeline(context: Context) -> None:
     if found.pixels.shape[1:] != everyone.pixels.shape[1:]:
         raise UserError(f'--attacker.{config["folder"]}: pictures of {found.pixels.shape[1:]}, those of the set are '
                         f'{everyone.pixels.shape[1:]} (channels, height, width)', 'choose --data.resize so that they agree')
-    order = np.random.default_rng([config['seed']]).permutation(len(found))
+    own = no_copies(np.asarray(found.pixels), everyone, groups)
+    if own.sum() < 2:
+        raise UserError(f'--attacker.{config["folder"]}: nothing but copies of the set\'s own pictures',
+                        'give other people\'s pictures')
+    (context.out / COPIES).write_text(json.dumps(int((~own).sum())))
+    order = np.random.default_rng([config['seed']]).permutation(np.flatnonzero(own))
     cut = int(np.ceil(CALIBRATING * len(order)))
     for name, rows in (('calibration', order[:cut]), ('reference', order[cut:])):
         np.save(context.out / f'{name}.npy', np.asarray(found.pixels[np.sort(rows)]))

@@ -73,6 +73,9 @@ def check_early(laid: Plan) -> None:
         UserError: the set cannot be divided as asked; a template is missing, no vector or of another length; no answers.
     """
     target = laid.config.target
+    if laid.config.align != 'none' and 'root' not in laid.folders:
+        raise UserError(f'--align {laid.config.align} without --data.root: faces are cut out of whole pictures',
+                        'name a folder of faces, e.g. --data.root FOLDER --data.layout orl')
     if target.templates:
         laid.folders['templates'], laid.prints['templates'] = target.templates, vectors_print(target.templates)
     if root := laid.folders.get('root'):
@@ -230,6 +233,7 @@ class _Layout:
         if self.ladder is not None:
             inputs['ladder'] = self.ladder
         inputs |= {stage.name: stage for stage in self.laid.stages if stage.family == 'search'}
+        inputs |= {stage.name: stage for stage in self.attackers.values() if stage.config['folder']}
         self.laid.add('numbers', numbers, {
             'seed': self.laid.seed, **self.bare(), 'arms': self.arms, 'system': system_of(config), 'places': self.places,
             'rungs': rungs_of(config), 'conditions': conditions_of(config), 'perceptual': self.perceptual}, inputs, 20)
@@ -348,6 +352,8 @@ class _Layout:
                 found[key] = self.reconstructor(key, config.right, SAME)
             elif key == OWNER:
                 found[key] = self.own()
+            elif config.linear and condition == SAME and name in used:
+                found[key] = found[name]  # a map that is solved has no brief form
             else:
                 found[key] = self.reconstructor(key, name, condition, brief=True)
         return found
@@ -367,23 +373,22 @@ class _Layout:
 
     def inverted(self, key: str, name: str, inputs: Mapping[str, Stage], guess: Stage | None, brief: bool) -> Stage:
         config = self.config
-        loop, invert = config.invert.loop, config.invert
-        if key == LINEAR:
-            invert = replace(invert, training=replace(invert.training, reconstructor=replace(
-                invert.training.reconstructor, family=LINEAR, last='none')))
+        loop, invert, reconstructor = config.invert.loop, config.invert, config.invert.training.reconstructor
+        waits = {'place': self.place, 'needed': name} if guess is not None else {'place': '', 'needed': ''}
+        asked = {'guess': guess} if guess is not None else {}
+        if key == LINEAR or (config.linear and key != OWNER):
+            return self.laid.add(f'reconstructor/{key}', steps.linear_reconstructor, {
+                'reconstructor': replace(reconstructor, family=LINEAR, last='none'), **waits}, {**inputs, **asked}, 2)
         if brief:
             loop = replace(loop, images=max(loop.batch, round(loop.images * invert.brief)))
         stage, rung = self.networks.get(name, (None, ''))
-        asked = {'network': stage} if stage is not None else {}
-        if guess is not None:
-            asked['guess'] = guess
-        if config.search.mode != 'off' and stage is not None and key != LINEAR:
-            asked['search'] = self.search(name)
+        if stage is not None:
+            asked['network'] = stage
+            if config.search.mode != 'off':
+                asked['search'] = self.search(name)
         return self.laid.add(f'reconstructor/{key}', steps.reconstructor, {
-            'training': invert.training, 'loop': loop, 'depths': invert.depths, 'rung': rung,
-            'joint': key == OWNER, 'place': self.place if guess is not None else '',
-            'needed': name if guess is not None else '', 'seed': self.seed('reconstructor', key)},
-            {**inputs, **asked}, 2 if LINEAR in (key, invert.training.reconstructor.family) else
+            'training': invert.training, 'loop': loop, 'depths': invert.depths, 'rung': rung, 'joint': key == OWNER, **waits,
+            'seed': self.seed('reconstructor', key)}, {**inputs, **asked},
             (60 if guess is None else 10) * (invert.brief if brief else 1), in_process(loop))
 
     def search(self, name: str) -> Stage:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fpray.attacks.threat import INFERENCE_THREATS, INVERSION_THREATS, THREATS
+from fpray.data.imageset import ImageSet
 from fpray.metrics.identification import detectable_rank_auc, permuted_rank_auc, rank_auc, rank_auc_difference
 from fpray.metrics.membership import draws_variance, over_draws
 from fpray.metrics.people import holm
@@ -14,7 +15,7 @@ from fpray.metrics.rate import Rate
 from fpray.metrics.verdict import FEWEST, Words, decide
 from fpray.store import Context
 from fpray.studies import sections as page
-from fpray.studies.groups import described, group_notices, read_groups
+from fpray.studies.groups import copies_notice, described, group_notices, read_groups
 from fpray.studies.inversion_comparisons import all_sections
 from fpray.studies.inversion_config import END_TO_END, JUDGE, MEAN, NEAREST, PLACEBOS, REHEARSAL, TOLD
 from fpray.studies.inversion_evidence import Evidence
@@ -92,7 +93,7 @@ class _Numbers:
     # Words
 
     def verdict(self, primary: Mapping[str, Any], controls: Mapping[str, Any]) -> str:
-        """METHOD's one sentence."""
+        """One of three sentences, with its uncertainty."""
         auc = primary['auc']
         few = f'{auc.n_people} victims, fewer than {FEWEST}' if auc.n_people < FEWEST else ''
         return decide(auc, primary['minus_placebo'], controls['rehearsal']['auc'], controls['smallest_detectable']['auc'],
@@ -153,6 +154,9 @@ class _Numbers:
         few = len(groups.pictures('attacker'))
         if few < 1_000 and not self.config['unknown']:
             found.append(f'the attacker learns from {few} pictures only: more would invert better')
+        folders = [path for name, path in self.context.inputs.items() if name.startswith('attacker/')]
+        if copies := sum(ImageSet.load(path).meta['copies'] for path in folders):
+            found.append(copies_notice(copies))
         if self.config['kind'] in ('templates', 'callable') and self.evidence.tar(HEADLINE, END_TO_END) is None:
             found.append('the owner\'s network was not asked about reconstructions: only the judge is')
         return found

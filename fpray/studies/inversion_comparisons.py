@@ -276,9 +276,10 @@ def pool_miss(evidence: Evidence) -> page.Body | None:
             rows.append([label(name), *access(evidence, 'pool', f'{condition}/{name}/ranges')])
             if condition == SAME:
                 rows.append([f'{label(name)}, linear adapter', *access(evidence, 'pool', f'{condition}/{name}/linear')])
+    taught = ', trained on the same public people' if config['groups'].public else ''
     return page.section(
         'pool', 'A target that is not in the pool', f'The attacker takes the vector for one of {label(right)}, whose '
-        'reconstructor it has; the real target is another network, trained on the same public people. Each dimension is '
+        f'reconstructor it has; the real target is another network{taught}. Each dimension is '
         'stretched to the inferred network\'s range (section 7). The linear adapter is a stronger attacker: it can have its '
         'own pictures embedded by the target.', [page.table(
             'table-12', 'Impersonation when the target is not in the pool: identification, and TAR at FMR 1 %', [

@@ -85,8 +85,8 @@ class AttackerConfig:
     conditions: tuple[str, ...] = CONDITIONS
     """Kinds of pictures that are compared: Same-PreProc (always: the headline's), Same-Ident, Diff-PreProc."""
     other: str = ''
-    """Diff-PreProc: folder of other people's pictures from a real second sensor or set, of the set's size and layout, in
-    place of the simulated one."""
+    """Diff-PreProc: folder of other people's pictures from a real second sensor or set, of the set's size, in place of the
+    simulated one."""
     layout: str = ''
     """Layout of --attacker.other, where that is a set of its own, all strangers; empty: that of --data.root, whose people
     it may show, and of these none but the attacker's are taken."""
@@ -184,7 +184,7 @@ class LayerSearchConfig:
 
 @dataclass(frozen=True)
 class BaselinesConfig:
-    """What the attack is held against beside the mean and the nearest image, flags `--baselines.*`.
+    """What the attack is held against beside the mean image, the nearest image and a linear map, flags `--baselines.*`.
 
     Raises:
         UserError: a value out of its range.
@@ -254,6 +254,9 @@ class InversionConfig:
                 raise UserError(f'{flag}: {name!r} is none of --candidates.names', f'choose from {", ".join(names)}')
         if target.model and target.model not in self.pool:
             raise UserError(f'--target.model: unknown model {target.model!r}', f'choose from {", ".join(self.pool)}')
+        if not self.box and not self.candidates.recognition.extractor.length:
+            raise UserError('--candidates.recognition.extractor.length 0: the networks\' own lengths may differ',
+                            'give all candidates one, e.g. 128')
         if not self.box and self.invert.wrong == target.network:
             raise UserError(f'--invert.wrong {self.invert.wrong} is the target itself', 'name another candidate')
         if self.search.mode != 'off' and self.linear:
@@ -272,9 +275,8 @@ class InversionConfig:
         check_data(data, self.seed)
         if self.box and not data.root:
             raise UserError(f'--target.kind {self.target.kind} without --data.root', 'name a folder of pictures')
-        if self.align != 'none' and (not data.root or data.resize != 'none'):
-            raise UserError('--align landmarks cuts faces out of whole pictures',
-                            'give --data.root with --data.resize none')
+        if self.align != 'none' and data.resize != 'none':
+            raise UserError('--align landmarks cuts faces out of whole pictures', 'leave --data.resize out')
         if self.judge.kind == 'matcher' and not data.ppi:
             raise UserError('--judge.kind matcher needs prints near 500 pixels an inch', 'state it with --data.ppi')
         check_groups(data, self.groups, self.needed, TEMPLATE + REFERENCES + (IDENT in self.attacker.conditions))
@@ -334,6 +336,11 @@ class Arm:
     number: int = 1
     """Stolen vectors an identity."""
 
+    @property
+    def judged_alone(self) -> bool:
+        """Whether the system itself is not asked about its pictures: of the placebo's further draws no table needs that."""
+        return self.name in PLACEBOS[1:]
+
 
 def key_of(network: str, rung: str = '') -> str:
     """'small-residual@FT-2'; the unadapted network is 'small-residual'."""
@@ -378,8 +385,8 @@ def desk() -> InversionConfig:
 
 def faces() -> InversionConfig:
     """Minutes, for few faces (40 people x 10): networks with ImageNet's weights, no people to train one on, and linear
-    reconstructors, which learn more from 200 pictures than deep ones. Give --data.root and --align landmarks, and
-    --target.kind dlib or --judge.kind dlib."""
+    reconstructors, which learn more from 200 pictures than deep ones. Give --data.root and --data.layout, and --target.kind
+    dlib or --judge.kind dlib; --align none where the faces are cut out already."""
     ready: dict[str, Any] = {'weights': 'package', 'length': 128}
     return InversionConfig(
         data=DataConfig(size=64, fingers=1, impressions=8, query_impressions=2),
@@ -393,7 +400,7 @@ def faces() -> InversionConfig:
                             loop=LoopConfig(images=9_600, batch=16, snapshot_every=0, report_every=1_600), brief=1.0,
                             wrong='efficientnet-lite1'),
         inference=InferenceConfig(loop=LoopConfig(images=40_000, batch=128, snapshot_every=0)),
-        ladder=(NO_ADAPT,), embeddings=(1, 5))
+        ladder=(NO_ADAPT,), embeddings=(1, 5), align='landmarks')
 
 
 def paper() -> InversionConfig:

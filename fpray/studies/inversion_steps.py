@@ -23,17 +23,16 @@ from fpray.distributed import train
 from fpray.distributed.search import Choice, Outcome, SearchConfig, search
 from fpray.errors import UserError
 from fpray.metrics.image import dssim
-from fpray.models.config import LINEAR
 from fpray.store import Context
 from fpray.studies.embedding_config import REFERENCES, TEMPLATE
-from fpray.studies.groups import read_groups
+from fpray.studies.groups import no_copies, read_groups
 from fpray.studies.inversion_config import BASELINE, IDENT, JUDGE, OTHER, SAME, Arm, LayerSearchConfig
-from fpray.studies.inversion_tasks import TRAINED, ReconstructionTask
+from fpray.studies.inversion_tasks import TRAINED, ReconstructionTask, for_pairs
 from fpray.studies.recognition_steps import asked_in_blocks, cosine, read_extractor, vectors_of
 from fpray.studies.steps import derive_seed
 from fpray.training.linear import LinearMap
 from fpray.training.recognition import embed, load_extractor
-from fpray.training.reconstruction import load_reconstructor, reconstruct
+from fpray.training.reconstruction import Embedded, load_reconstructor, reconstruct, save_reconstructor, solved
 
 HELD_OUT = 2  # pictures of each identity that the adaptation does not see: how compactly they embed is a test of membership
 ENOUGH_PAIRS = 6_000  # of pictures: 1 % of them are twice the false matches that resolve FMR 1 %
@@ -93,7 +92,8 @@ def other_pipeline(pixels: np.ndarray, align: str, size: int) -> np.ndarray:
 
 
 def _strangers(context: Context, everyone: ImageSet, folder: str) -> ImageSet:
-    """A folder's pictures, of the set's size and channels; of the set's own people none but the attacker's."""
+    """A folder's pictures, of the set's size and channels; of the set's own people none but the attacker's, nor copies of
+    their pictures: meta has how many copies were left out."""
     config, where = context.config, context.settings['folders'][folder]
     read = read_samples if folder == 'unknown' else read_folder
     found = read(where, config['data'], context.scratch / folder)
@@ -112,10 +112,12 @@ def _strangers(context: Context, everyone: ImageSet, folder: str) -> ImageSet:
     groups = read_groups(context.inputs['people'])
     away = set() if config['foreign'] else {
         subject for group, people in groups.people.items() if group != 'attacker' for subject in people}
-    kept = np.array([subject not in away for subject in found.records['subject']])
-    if not kept.any():
+    others = np.array([subject not in away for subject in found.records['subject']])
+    own = no_copies(np.asarray(found.pixels) if folder == 'other' else pixels, everyone, groups)  # as `everyone` is cut
+    if not (others & own).any():
         raise UserError(f'{where} shows nobody but people of the set\'s other groups', 'give other people\'s pictures')
-    return replace(found, pixels=pixels).select(np.flatnonzero(kept))
+    copies = int((others & ~own).sum())
+    return replace(found, pixels=pixels, meta={**found.meta, 'copies': copies}).select(np.flatnonzero(others & own))
 
 
 # Networks ---------------------------------------------------------------------------------------------------------
@@ -251,12 +253,8 @@ class Asked:
 def reconstructor(context: Context) -> None:
     """One reconstructor; where hardly any vector of the target was taken for its network, none is trained: unused.json."""
     config = context.config
-    if config['needed']:
-        named = read_guesses(context.inputs['guess'])['answers'][config['place']]['named']
-        if named.count(config['needed']) < LEAST * len(named):
-            facts = {'network': config['needed'], 'named': named.count(config['needed'])}
-            (context.out / UNUSED).write_text(json.dumps(facts))
-            return
+    if _hardly_named(context):
+        return
     start = time.monotonic()
     layers = tuple(json.loads((context.inputs['search'] / 'layers.json').read_text())['layers']) \
         if 'search' in context.inputs else ()
@@ -264,12 +262,34 @@ def reconstructor(context: Context) -> None:
     task = ReconstructionTask(
         context.place('pictures'), context.place('vectors'), network, config['rung'], config['training'], config['loop'],
         () if 'search' in context.inputs else config['depths'], layers, config['seed'], config['joint'])
-    if config['training'].reconstructor.family == LINEAR and not config['joint']:
-        task.solve(context.out)
-    else:
-        train.fit(task, config['loop'], config['seed'], context)
+    train.fit(task, config['loop'], config['seed'], context)
     facts = json.loads((context.out / TRAINED).read_text())
     (context.out / TRAINED).write_text(json.dumps({**facts, 'seconds': time.monotonic() - start}))
+
+
+def linear_reconstructor(context: Context) -> None:
+    """A linear reconstructor in closed form, saved as a training saves one: no layer, no loop and no seed matter."""
+    if _hardly_named(context):
+        return
+    start = time.monotonic()
+    pixels = ImageSet.load(context.inputs['pictures']).pixels
+    vectors = np.asarray(vectors_of(context.inputs['vectors']))
+    network = solved(for_pairs(context.config['reconstructor'], pixels, vectors), Embedded(pixels, vectors))
+    save_reconstructor(network, context.out)
+    (context.out / TRAINED).write_text(json.dumps({
+        'pictures': len(pixels), 'images': len(pixels), 'layers': [], 'seconds': time.monotonic() - start}))
+
+
+def _hardly_named(context: Context) -> bool:
+    """Whether hardly any vector was taken for this network's; unused.json then says so."""
+    needed = context.config['needed']
+    if not needed:
+        return False
+    named = read_guesses(context.inputs['guess'])['answers'][context.config['place']]['named']
+    if named.count(needed) >= LEAST * len(named):
+        return False
+    (context.out / UNUSED).write_text(json.dumps({'network': needed, 'named': named.count(needed)}))
+    return True
 
 
 def search_layers(context: Context) -> None:
@@ -442,12 +462,11 @@ Embed = Callable[[np.ndarray], np.ndarray]
 
 
 def verify(context: Context) -> None:
-    """scores.parquet: every reconstruction against everybody's other impressions, in its system and with the judge.
+    """scores.parquet: every reconstruction against everybody's other impressions, with the judge and in its system.
 
-    Columns as DESIGN names them, the condition being what compares, a system's key or the judge, so that
-    `python -m fpray.metrics.verification` reads the table; beside them identities and the how many-th vector. same.parquet:
-    each against the very picture whose vector was stolen, genuine pairs alone. errors.parquet: a row a reconstruction, how
-    unlike its original it is.
+    `python -m fpray.metrics.verification` reads the table, whose condition is what compares, a system's key or the judge;
+    it also has identities and the how many-th vector. same.parquet: each against the very picture whose vector was stolen,
+    genuine pairs alone. errors.parquet: a row a reconstruction, how unlike its original it is.
     """
     asked, groups = Asked(context), read_groups(context.inputs['asked'])
     records = ImageSet.load(context.inputs['asked']).records
@@ -457,8 +476,8 @@ def verify(context: Context) -> None:
     for number, arm in enumerate(context.config['arms']):
         mine = probes[probes['arm'] == arm.name].reset_index(drop=True)
         pixels = np.load(context.inputs['invert'] / f'pixels-{number}.npy')
-        matchers = {key: found for key in {arm.system, JUDGE, context.config['perceptual']}
-                    if (found := matcher_of(context, asked, key)) is not None}
+        keys = {JUDGE} if arm.judged_alone else {arm.system, JUDGE, context.config['perceptual']}
+        matchers = {key: found for key in keys if (found := matcher_of(context, asked, key)) is not None}
         seen = {key: matcher.see(pixels) for key, matcher in matchers.items()}
         for key in sorted({arm.system, JUDGE} & set(matchers)):
             for against, rows in references_of(groups, arm.group).items():

@@ -18,7 +18,7 @@ from fpray.data.imageset import ImageSet
 from fpray.distributed.cluster import connect
 from fpray.distributed.plan import run_plan
 from fpray.models.config import ReconstructorConfig, reconstructor_parameters
-from fpray.store import Store
+from fpray.store import Stage, Store
 from fpray.studies.config import Settings
 from fpray.studies.groups import people_lines
 from fpray.studies.inversion import plan
@@ -40,7 +40,7 @@ def networks(config: InversionConfig) -> list[str]:
     return [f'  candidates: {", ".join(config.candidates.names)}, length {extractor.length or "their own"}',
             f'  target: {target}; the attacker {"is told" if config.target.model else "infers"} the network',
             f'  judge: {config.judge.recognition.extractor.name if config.judge.kind == "trained" else config.judge.kind}',
-            f'  a reconstructor: {reconstructor_parameters(made):,} parameters']
+            f'  a reconstructor: {"a linear map, " if config.linear else ""}{reconstructor_parameters(made):,} parameters']
 
 
 def sheets(laid: Plan, store: Store, folder: Path, people_too: bool) -> dict[str, Path]:
@@ -114,24 +114,26 @@ def invert_extractor(embed: Callable[[Any], Any], folder: str, *, store: str = '
     box, where = CallableExtractor(embed), Path(store).absolute() / 'answers'
     settings = Settings(store=store)
     plain = replace(base, data=replace(base.data, root=folder, **data))
-    everyone = ImageSet.load(_made(plain, settings, lambda laid: ['faces', 'pictures'], show)[0])
+    everyone = ImageSet.load(_made(plain, settings, lambda laid: ['pictures', 'faces'], show)[-1][1])
     answers = keep(box, np.asarray(everyone.pixels), where)
     own = replace(plain, target=TargetConfig(kind='callable', answers=str(answers), model=base.target.model))
     made = _made(own, settings, lambda laid: [stage.name for stage in laid.stages if stage.family == 'invert'], show)
-    parts = [np.load(path) for each in made for path in sorted(each.glob('pixels-*.npy'))]
+    parts = [np.load(folder / f'pixels-{number}.npy') for stage, folder in made
+             for number, arm in enumerate(stage.config['arms']) if not arm.judged_alone]
     replies = keep(box, np.concatenate(parts), where)
     return run(INVERSION, replace(own, target=replace(own.target, replies=str(replies))), settings, show=show)
 
 
-def _made(config: InversionConfig, settings: Settings, wanted: Callable[[Plan], list[str]], show: bool) -> list[Path]:
-    """The folders of some stages, which are run if need be."""
+def _made(config: InversionConfig, settings: Settings, wanted: Callable[[Plan], list[str]],
+          show: bool) -> list[tuple[Stage, Path]]:
+    """Some stages, in the plan's order, with their folders; they are run if need be."""
     laid, settings = prepare(INVERSION, config, settings)
     names = set(wanted(laid))
     stages = [stage for stage in laid.stages if stage.name in names]
     connect(None)
     store = Store(settings.store)
     run_plan(stages, store, stage_settings(INVERSION, laid, settings), show=show)
-    return [store.folder(stage) for stage in reversed(stages)]
+    return [(stage, store.folder(stage)) for stage in stages]
 
 
 def keep(box: CallableExtractor, pixels: np.ndarray, into: Path) -> Path:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from fpray.attacks.compactness import compactness
+from fpray.data.groups import places
 from fpray.metrics.identification import cmc, nonmate_scores, open_set, rank_n
 from fpray.metrics.lipschitz import network_bound
 from fpray.metrics.membership import auc_clustered, auc_difference
@@ -351,13 +352,11 @@ def membership(evidence: Evidence) -> dict[str, Rate] | None:
     groups, inputs = evidence.groups, evidence.context.inputs
     if 'ladder' not in inputs or f'vectors/{JUDGE}' not in inputs:
         return None
-    asked = np.load(inputs['asked'] / 'rows.npy')
     rows = np.concatenate([groups.rows[identity][-HELD_OUT:] for group in ('adapt', 'threshold')
                            for identity in groups.of(group)])
-    order = np.argsort(asked)
-    places = order[np.searchsorted(asked, rows, sorter=order)]
+    at = places(np.load(inputs['asked'] / 'rows.npy'), rows)
     person, identity = (evidence.everyone.records[name].to_numpy().astype(str)[rows] for name in ('subject', 'identity'))
-    scores = {name: compactness(np.asarray(vectors_of(inputs[f'vectors/{key}']))[places], person, identity)
+    scores = {name: compactness(np.asarray(vectors_of(inputs[f'vectors/{key}']))[at], person, identity)
               for name, key in (('the target', evidence.system), ('placebo: the judge', JUDGE))}
     (who, own), (_, other) = scores.values()
     inside = np.isin(who, groups.people['adapt'])

@@ -12,6 +12,7 @@ import torch
 
 from fpray.data.imageset import ImageSet
 from fpray.distributed.train import Trainable
+from fpray.models.config import ReconstructorConfig
 from fpray.store import Place, locate
 from fpray.studies.recognition_steps import read_extractor, vectors_of
 from fpray.studies.tasks import Patient
@@ -23,7 +24,6 @@ from fpray.training.reconstruction import (
     Embedded,
     ReconstructionLearner,
     save_reconstructor,
-    solved,
 )
 
 TRAINED = 'trained.json'
@@ -56,33 +56,27 @@ class ReconstructionTask:
 
     def build(self, rank: int, world: int, device: str) -> Trainable:
         """See `fpray.distributed.train.Task`."""
-        pairs, network = self._pairs()
+        pixels, vectors = ImageSet.load(locate(self.pictures)).pixels, np.asarray(vectors_of(locate(self.vectors)))
+        pairs = Embedded(pixels, vectors, self.rows)
+        network = None if self.network is None else read_extractor(locate(self.network), self.rung)
         kind: Any = AutoEncoderLearner if self.joint else ReconstructionLearner
         config = self.fitted(pairs.pixels, pairs.vectors, network)
         learner: ReconstructionLearner = kind(config, self.loop, self.seed, network, vector_scale=pairs.scale,
                                               device=torch.device(device))
         return Trainable(learner, pairs, ReconstructionWatch(learner, len(pairs), self.joint))
 
-    def solve(self, out: Path) -> None:
-        """Fit a linear reconstructor in closed form and save it as a training does; no layer, no loop and no seed matter."""
-        pairs, _ = self._pairs()
-        save_reconstructor(solved(self.fitted(pairs.pixels, pairs.vectors, None).reconstructor, pairs), out)
-        (out / TRAINED).write_text(json.dumps({'pictures': len(pairs), 'images': len(pairs), 'layers': []}))
-
-    def _pairs(self) -> tuple[Embedded, Any]:
-        """What is learnt from, and the network that made the vectors, where it is at hand."""
-        pixels, vectors = ImageSet.load(locate(self.pictures)).pixels, np.asarray(vectors_of(locate(self.vectors)))
-        network = None if self.network is None else read_extractor(locate(self.network), self.rung)
-        return Embedded(pixels, vectors, self.rows), network
-
     def fitted(self, pixels: np.ndarray, vectors: np.ndarray, network: Any) -> ReconstructionConfig:
         """The training for these pictures and this network; without the network, what needs none."""
-        _, channels, height, width = pixels.shape
-        train = replace(self.training, reconstructor=replace(
-            self.training.reconstructor, length=vectors.shape[1], image=(height, width), channels=channels))
+        train = replace(self.training, reconstructor=for_pairs(self.training.reconstructor, pixels, vectors))
         if network is None:
             return replace(train, layers=(), embedding_weight=0.0, shift=0.0, rotation=0.0, contrast=0.0)
         return replace(train, layers=self.layers or at_depths(network.layers, self.depths))
+
+
+def for_pairs(reconstructor: ReconstructorConfig, pixels: np.ndarray, vectors: np.ndarray) -> ReconstructorConfig:
+    """A reconstructor that takes (n, length) vectors and draws pictures like these (n, C, H, W)."""
+    _, channels, height, width = pixels.shape
+    return replace(reconstructor, length=vectors.shape[1], image=(height, width), channels=channels)
 
 
 def at_depths(layers: tuple[str, ...], depths: tuple[float, ...]) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Questions that every membership study puts to its tables of scores: rates over people, controls, contrasts, verdict.
 
-`metrics` estimates, this module asks: which attack, contrast and unit, beside which control. METHOD's rules that hang on
-more than one array (the primary endpoint, Holm over the controls, max-T over the family) are kept here, once for all
+`metrics` estimates, this module asks: which attack, contrast and unit, beside which control. Rules that hang on more than
+one array (the primary endpoint, Holm over the controls, max-T over the family) are kept here, once for all
 studies; a study adds what is its own.
 """
 
@@ -228,7 +228,7 @@ class MembershipStudy:
         return found
 
     def verdict(self, controls: Mapping[str, Any], primary: Rate) -> str:
-        """METHOD's one sentence."""
+        """One of three sentences, with its uncertainty."""
         table = self.primary_table()
         assert table is not None
         inside = int(table[LABELS['mia']].sum())

@@ -19,7 +19,8 @@ from fpray.studies.config import PEOPLES
 from fpray.training.config import LoopConfig
 
 # Family of a stage -> counted up when its function computes something else.
-VERSIONS: dict[str, int] = {'people': 2, 'attack': 2, 'numbers': 4, 'rate-distortion': 2, 'real': 2}
+VERSIONS: dict[str, int] = {'people': 2, 'attack': 2, 'numbers': 5, 'rate-distortion': 2, 'real': 2,
+                           'attacker': 2, 'pipeline': 2, 'reconstructor': 2, 'invert': 2, 'verify': 2}
 WORKER = Resources(cpus=1)
 COORDINATOR = Resources(cpus=0, children=1)  # of a stage that waits for tasks, trials, workers or actors of its own
 SEEDS = 2**31  # a seed that comes from the fingerprint lies below
@@ -78,6 +79,9 @@ def begin(config: Any, others: Mapping[str, str], cache: str | None) -> Plan:
     """
     paths = {**{name: getattr(config.data, name) for name in PEOPLES}, **others}
     folders = {name: path for name, path in paths.items() if path}
+    if config.data.resize != 'none' and not folders.keys() & set(PEOPLES):
+        raise UserError(f'--data.resize {config.data.resize} without --data.root: the stand-in is drawn at its size',
+                        'name a folder of pictures')
     prints = {name: _file_hash(path) if path.endswith(('.npy', '.npz')) else fingerprint(path, cache)
               for name, path in folders.items()}
     seed = config.seed

@@ -321,7 +321,7 @@ def solved(config: ReconstructorConfig, pairs: Embedded) -> Reconstructor:
 
     Args:
         config: family linear.
-        pairs: 3 pictures or more; they are all in memory, as float64.
+        pairs: 3 pictures or more; they are all in memory, as float32.
     """
     rows = slice(None) if pairs.rows is None else pairs.rows
     network = build_reconstructor(config)

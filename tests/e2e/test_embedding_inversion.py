@@ -15,17 +15,21 @@ from PIL import Image
 
 from fpray.data.synthetic import generate
 from fpray.errors import UserError
+from fpray.models.config import ReconstructorConfig
 from fpray.reports.results import load
 from fpray.store import Context, Store
 from fpray.studies.config import Settings
 from fpray.studies.inversion import plan
 from fpray.studies.inversion_analysis import numbers
 from fpray.studies.inversion_config import (
+    DIRECT,
     END_TO_END,
     JUDGE,
+    LINEAR_MAP,
     PLACEBOS,
     REHEARSAL,
     SAME,
+    BaselinesConfig,
     InversionConfig,
     LayerSearchConfig,
     TargetConfig,
@@ -129,6 +133,23 @@ def test_the_rates_are_those_of_the_tables_of_comparisons(finished, tmp_path):
     assert load(outcome.results)['primary']['auc']['estimate'] == pytest.approx(np.mean(ranks), abs=1e-6)
 
 
+def test_few_people_set_the_lowest_threshold_that_they_resolve(finished, tmp_path):
+    config, store, outcome = finished
+    evidence = Evidence(last_stage(config, store, tmp_path / 'out'))
+    at = evidence.threshold(JUDGE)
+    lowest = at.fmr if at.resolvable else at.smallest
+    table = next((table for section in load(outcome.results)['sections'] for table in section['tables']
+                  if table['id'] == 'resolved'), None)
+    assert (table is None) == (at.resolvable and evidence.threshold(evidence.system).resolvable)
+    assert not at.resolvable and table is not None and lowest is not None, 'ten people cannot set 1 %'
+    own = dict(zip(table['columns'], table['rows'][0], strict=True))
+    value = evidence.threshold(JUDGE, lowest).value
+    mine = evidence.table('headline', END_TO_END, JUDGE)
+    assert mine is not None
+    assert own['Judge: same person']['estimate'] == pytest.approx((mine[mine['genuine']]['similarity'] >= value).mean())
+    assert f'judge {lowest:.1%}' in table['caption']
+
+
 def test_the_verification_tool_reads_the_table_of_comparisons(finished):
     config, store, _ = finished
     path = Store(store).folder(plan(config).numbers.inputs['verify/headline']) / 'scores.parquet'
@@ -166,6 +187,8 @@ def test_a_planted_attack_is_found_and_none_is_not(finished, tmp_path):
     pictures = planted(config, store, tmp_path / 'c', {**nothing, END_TO_END: 4.0, **dict.fromkeys(PLACEBOS, 4.0)})
     assert not pictures['verdict'].startswith('Found'), 'the placebo finds as much: it is no leak of this network'
     assert any('placebo' in warning for warning in pictures['warnings'])
+    unlike = planted(config, store, tmp_path / 'e', {**nothing, **dict.fromkeys(PLACEBOS, -4.0)})
+    assert not any('placebo' in warning for warning in unlike['warnings']), 'below 0.5 it resembles nobody'
     blunt = planted(config, store, tmp_path / 'd', {**nothing, END_TO_END: 4.0, REHEARSAL: 0.0})
     assert blunt['verdict'].startswith('Cannot say') and 'rehearsal' in blunt['verdict']
 
@@ -220,6 +243,19 @@ def test_layers_are_searched_and_longer_vectors_inverted(ray, tmp_path):
     chosen = {name for name, taken in trials['trials'][trials['best']]['params'].items() if taken}
     trained = Store(tmp_path / 'store').folder(stages['reconstructor/small-plain']) / 'trained.json'
     assert set(found['layers']) == set(json.loads(trained.read_text())['layers']) == chosen
+
+
+@pytest.mark.slow
+def test_linear_reconstructors_go_the_whole_way(ray, tmp_path):
+    """With every table that is had of them: the auto-encoder, which trains, the direct search at equal time, the bound."""
+    config = bare()
+    linear = replace(config.invert.training, reconstructor=ReconstructorConfig(family='linear', last='none'))
+    config = replace(config, every=True, ladder=smoke().ladder, invert=replace(config.invert, training=linear),
+                     baselines=BaselinesConfig(equal_time=True))
+    outcome = run(INVERSION, config, Settings(store=str(tmp_path / 'store'), mlflow=False), show=False)
+    tables = {table['id']: table for section in load(outcome.results)['sections'] for table in section['tables']}
+    assert {row[0] for row in tables['headline']['rows']} >= {END_TO_END, DIRECT} and {'table-10', 'table-12'} <= set(tables)
+    assert LINEAR_MAP not in {row[0] for row in tables['headline']['rows']}, 'it is the attack itself'
 
 
 def load_config(results: Path) -> InversionConfig:

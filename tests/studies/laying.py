@@ -46,6 +46,16 @@ def assert_graph(laid: Plan) -> None:
     assert laid.hash == laid.numbers.key and all(stage.weight > 0 for stage in laid.stages)
 
 
+def write_faces(folder: Path, people: int = 40, pictures: int = 10, size: int = 16) -> Path:
+    """A folder in the layout orl, its pictures noise."""
+    for person in range(1, people + 1):
+        (folder / f's{person}').mkdir(parents=True)
+        for number in range(1, pictures + 1):
+            rng = np.random.default_rng([person, number])
+            Image.fromarray(rng.integers(0, 256, (size, size), np.uint8)).save(folder / f's{person}' / f'{number}.pgm')
+    return folder
+
+
 def write_set(folder: Path, fingers: range, impressions: int = 3, size: int = 16, shade: int = 0,
               suffix: str = 'png') -> Path:
     """A folder of small pictures in the layout fvc, all different, the same for the same arguments."""

@@ -103,12 +103,31 @@ def test_of_a_second_sensors_folder_the_other_groups_people_are_left_out_unless_
     for number, name in enumerate(names):
         (tmp_path / 'set' / name).mkdir(parents=True)
         for touch in range(2):
-            Image.fromarray(SET.pixels[2 * number + touch, 0]).save(tmp_path / 'set' / name / f'{touch}.png')
+            Image.fromarray(255 - SET.pixels[2 * number + touch, 0]).save(tmp_path / 'set' / name / f'{touch}.png')
     made = context(tmp_path / 'attacker', {
         'condition': OTHER, 'folder': 'other', 'align': 'none', 'size': SIDE, 'foreign': foreign,
         'data': replace(DATA, layout='folder')}, world, folders={'other': str(tmp_path / 'set')})
     steps.attacker(made)
-    assert set(ImageSet.load(made.out).records['subject']) == set(names if foreign else names[:1])
+    mine = ImageSet.load(made.out)
+    assert set(mine.records['subject']) == set(names if foreign else names[:1]) and mine.meta['copies'] == 0
+
+
+def test_copies_of_other_groups_pictures_are_left_out_of_a_folder_whatever_their_names(world, tmp_path):
+    (tmp_path / 'more').mkdir()
+    rows = [*DEALT.pictures('victims')[:3], *DEALT.pictures('attacker')[:2]]
+    fresh = np.random.default_rng(9).integers(0, 256, (1, *SET.pixels.shape[1:]), np.uint8)
+    for number, picture in enumerate([*SET.pixels[rows], *fresh]):
+        Image.fromarray(picture[0]).save(tmp_path / 'more' / f'{number}.png')
+    made = context(tmp_path / 'attacker', {'condition': SAME, 'folder': 'unknown', 'align': 'none', 'size': SIDE,
+                                           'foreign': False, 'data': DATA}, world,
+                   folders={'unknown': str(tmp_path / 'more')})
+    steps.attacker(made)
+    mine = ImageSet.load(made.out)
+    assert np.array_equal(mine.pixels, [*SET.pixels[rows[3:]], *fresh]) and mine.meta['copies'] == 3
+    for number in range(3, 6):
+        (tmp_path / 'more' / f'{number}.png').unlink()
+    with pytest.raises(UserError, match='nobody but people of the set'):
+        steps.attacker(replace(made, out=tmp_path))
 
 
 def test_stolen_are_the_template_and_then_the_others_never_a_reference():
@@ -190,7 +209,7 @@ def test_who_is_told_does_not_infer(world, tmp_path):
 # Reconstructors ---------------------------------------------------------------------------------------------------
 
 
-def trained(world: dict[str, Path], folder: Path, needed: str = '', **config: Any) -> Path:
+def trained(world: dict[str, Path], folder: Path, needed: str = '', run: Any = steps.reconstructor, **config: Any) -> Path:
     """A reconstructor's stage on the attacker's pictures."""
     attacker = context(folder / 'attacker', {'condition': SAME, 'folder': '', 'align': 'none', 'size': SIDE}, world)
     steps.attacker(attacker)
@@ -204,7 +223,7 @@ def trained(world: dict[str, Path], folder: Path, needed: str = '', **config: An
         'joint': False, 'needed': needed, 'place': 'FT-1', 'seed': 3, **config}, {
         'pictures': attacker.out, 'vectors': with_vectors(folder / 'known', vectors), 'network': world['network/one'],
         'guess': guess})
-    steps.reconstructor(made)
+    run(made)
     return made.out
 
 
@@ -215,6 +234,20 @@ def test_a_reconstructor_is_trained_for_a_network_that_somebodys_vector_was_take
     assert facts['layers'] == ['stages.1.1', 'stages.3.1'], 'the ends of the second and of the last stage'
     unused = trained(world, tmp_path / 'b', 'two')
     assert (unused / steps.UNUSED).exists() and not (unused / 'reconstructor.json').exists()
+
+
+def test_a_linear_reconstructor_is_solved_for_a_network_that_somebodys_vector_was_taken_for(world, tmp_path):
+    linear = replace(RECONSTRUCTOR, family='linear', last='none')
+    made, unused = (trained(world, tmp_path / needed, needed, steps.linear_reconstructor, reconstructor=linear)
+                    for needed in ('one', 'two'))
+    facts = json.loads((made / 'trained.json').read_text())
+    assert facts['pictures'] == facts['images'] == len(DEALT.pictures('attacker')) and facts['seconds'] > 0
+    network, known = load_reconstructor(made), SET.pixels[DEALT.pictures('attacker')]
+    drawn = reconstruct(network, np.load(tmp_path / 'one' / 'known' / 'vectors.npy'))
+    assert drawn.shape == known.shape and network.config.family == 'linear'
+    off, blind = (np.square(each - known.astype(float)).mean() for each in (drawn, known.mean(axis=0)))
+    assert off < blind, 'of pictures that it learnt from it knows more than their mean'
+    assert (unused / steps.UNUSED).exists()
 
 
 def test_layers_at_shares_of_the_depth():
