@@ -18,10 +18,9 @@ import pandas as pd
 from scipy import ndimage
 
 from fpray.data import faces, images
+from fpray.data.config import ALTERATIONS, STRENGTHS
 from fpray.data.imageset import ImageSet
 
-KINDS = ('obliteration', 'central-rotation', 'z-cut', 'translation', 'cropping')
-STRENGTHS = ('easy', 'medium', 'hard')
 ORIGINAL = 'original'
 
 
@@ -61,7 +60,7 @@ class _Print:
 # Alterations ------------------------------------------------------------------------------------------------
 
 
-def versions(times: int, kinds: Sequence[str] = KINDS, strength: str = 'mixed') -> list[str]:
+def versions(times: int, kinds: Sequence[str] = ALTERATIONS, strength: str = 'mixed') -> list[str]:
     """Names of the `times` versions of a picture: 'original', then 'obliteration-easy' and so on.
 
     Kinds take turns, and under 'mixed' so do strengths, from round to round: every picture, whoever it shows, gets the
@@ -70,14 +69,14 @@ def versions(times: int, kinds: Sequence[str] = KINDS, strength: str = 'mixed') 
     Raises:
         ValueError: no version, an unknown kind or strength.
     """
-    if times < 1 or not kinds or not set(kinds) <= set(KINDS) or strength not in (*STRENGTHS, 'mixed'):
-        raise ValueError(f'{times} versions of kinds {tuple(kinds)} of {KINDS}, strength {strength}')
+    if times < 1 or not kinds or not set(kinds) <= set(ALTERATIONS) or strength not in (*STRENGTHS, 'mixed'):
+        raise ValueError(f'{times} versions of kinds {tuple(kinds)} of {ALTERATIONS}, strength {strength}')
     strengths = STRENGTHS if strength == 'mixed' else (strength,)
     return [ORIGINAL, *(f'{kinds[n % len(kinds)]}-{strengths[n // len(kinds) % len(strengths)]}'
                         for n in range(times - 1))]
 
 
-def augment(pixels: np.ndarray, ids: Sequence[str], times: int, seed: int, kinds: Sequence[str] = KINDS,
+def augment(pixels: np.ndarray, ids: Sequence[str], times: int, seed: int, kinds: Sequence[str] = ALTERATIONS,
             strength: str = 'mixed') -> tuple[np.ndarray, list[str]]:
     """`times` versions of every picture, the first of them the picture itself (x10 of 6,000 is 60,000 in all).
 
@@ -88,7 +87,7 @@ def augment(pixels: np.ndarray, ids: Sequence[str], times: int, seed: int, kinds
         ids: N names, e.g. image_id; equal pictures under equal ids get equal versions.
         times: versions a picture, at least 1; SOCOFing 10 and PolyU 50 in the source.
         seed: at least 0.
-        kinds: which of `KINDS`, in turn.
+        kinds: which of `ALTERATIONS`, in turn.
         strength: 'easy', 'medium', 'hard' or 'mixed' (in turn).
 
     Returns:
@@ -103,8 +102,8 @@ def augment(pixels: np.ndarray, ids: Sequence[str], times: int, seed: int, kinds
     return altered, names * len(pixels)
 
 
-def augmented(original: ImageSet, times: int, seed: int, kinds: Sequence[str] = KINDS, strength: str = 'mixed',
-              into: Path | None = None) -> ImageSet:
+def augmented(original: ImageSet, times: int, seed: int, kinds: Sequence[str] = ALTERATIONS, strength: str = 'mixed',
+              into: Path | None = None, progress: Callable[[int, int], None] = lambda done, all_: None) -> ImageSet:
     """A set with `times` versions of every picture, as `augment` draws them.
 
     A version keeps subject, identity and path of its original, so that no split parts them; it has altered = True, the
@@ -112,6 +111,7 @@ def augmented(original: ImageSet, times: int, seed: int, kinds: Sequence[str] = 
 
     Args:
         into: folder for the set, memory-mapped; None: in memory.
+        progress: told after every picture how many there are, and of how many.
     """
     names, records = versions(times, kinds, strength), original.records
     shape = (len(records) * times, *original.pixels.shape[1:])
@@ -120,6 +120,7 @@ def augmented(original: ImageSet, times: int, seed: int, kinds: Sequence[str] = 
     for n, picture in enumerate(_versions(original.pixels, list(records['image_id']), names, seed)):
         pixels[n] = picture
         ids.append(images.image_id(picture))
+        progress(n + 1, len(pixels))
     longer = records.loc[records.index.repeat(times)].reset_index(drop=True)
     version = np.tile(np.arange(times), len(records))
     before = longer['altered'].to_numpy(bool) if 'altered' in longer else np.zeros(len(longer), bool)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fpray.data import LAYOUTS
-from fpray.errors import UserError
+from fpray.errors import UserError, one_of
 from fpray.errors import whole as _whole
 
 RESIZE = ('none', 'pad', 'crop', 'scale')
 PATTERN_GROUPS = ('subject', 'finger', 'impression')
+ALTERATIONS = ('obliteration', 'central-rotation', 'z-cut', 'translation', 'cropping')
+STRENGTHS = ('easy', 'medium', 'hard')
+SOURCE_TIMES = {'polyu': 50, 'socofing': 10}  # versions of a picture by layout (Tangari et al. 2023, section 5.1)
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,43 @@ class SplitConfig:
         _whole('--split.nonmembers', self.nonmembers, 1)
         for name in ('scoring', 'placebo', 'rehearsal', 'reference'):
             _whole(f'--split.{name}', getattr(self, name), 0)
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """More pictures of each finger, and what an identity is, flags `--augment.*` (Tangari et al. 2023, section 5.1).
+
+    A version stays with its original: it has the same person and the same identity.
+
+    Raises:
+        UserError: a value out of its range, an unknown kind, strength or level.
+    """
+
+    times: int = 1
+    """Versions of every picture, itself among them: altered as people alter their fingers (Papi et al. 2016); 1: as it is;
+    0: as the source, 50 of --data.layout polyu, 10 of socofing, 1 of others."""
+    kinds: tuple[str, ...] = ALTERATIONS
+    """Alterations, which take turns: obliteration, central-rotation, z-cut, translation, cropping."""
+    strength: str = 'mixed'
+    """easy, medium or hard; mixed: in turn."""
+    level: str = 'finger'
+    """What an identity is: finger; person, all of whose fingers are one; source: as the source, person of socofing, else
+    finger."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'kinds', tuple(self.kinds))
+        _whole('--augment.times', self.times, 0, 1000)
+        for kind in self.kinds:
+            one_of('--augment.kinds', kind, ALTERATIONS)
+        if not self.kinds:
+            raise UserError('--augment.kinds: nothing given', f'choose from {", ".join(ALTERATIONS)}')
+        one_of('--augment.strength', self.strength, (*STRENGTHS, 'mixed'))
+        one_of('--augment.level', self.level, ('finger', 'person', 'source'))
+
+    def of(self, layout: str) -> AugmentConfig:
+        """The same with what the source did to a set of this layout in place of 0 and 'source'."""
+        level = ('person' if layout == 'socofing' else 'finger') if self.level == 'source' else self.level
+        return replace(self, times=self.times or SOURCE_TIMES.get(layout, 1), level=level)
 
 
 GROUPS = ('public', 'adapt', 'attacker', 'judge', 'threshold', 'victims')

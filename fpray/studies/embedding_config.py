@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from fpray.data.config import DataConfig, GroupsConfig
+from fpray.data.config import AugmentConfig, DataConfig, GroupsConfig
 from fpray.errors import UserError, above_zero
 from fpray.models.config import SMALL
 from fpray.training.config import ADAPTATIONS, LoopConfig, RecognitionConfig
@@ -14,6 +14,10 @@ RUNGS = tuple(rung.name for rung in ADAPTATIONS)
 """No-adapt, FT-1, ..., FT-5 (Tangari et al. 2023, section 5.3)."""
 NO_ADAPT = RUNGS[0]
 TEMPLATE, REFERENCES = 1, 2  # pictures an identity that are enrolled (and stolen), and that the template is compared with
+
+
+SOURCE = AugmentConfig(times=0, level='source')
+"""Sets of pictures as Tangari et al. 2023 make them (section 5.1)."""
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from fpray.data.config import GROUPS, DataConfig, GroupsConfig
+from fpray.data.augment import augmented
+from fpray.data.config import GROUPS, AugmentConfig, DataConfig, GroupsConfig
 from fpray.data.groups import Groups, deal
 from fpray.data.images import image_id
 from fpray.data.imageset import ImageSet, list_folder, read_folder, with_altered
 from fpray.data.splits import unseen_available
+from fpray.errors import UserError
 from fpray.store import Context, Stage
 from fpray.studies.plan import COORDINATOR, Plan
 from fpray.studies.steps import derive_seed, numbered, stand_in, with_foreseen_versions
@@ -23,6 +27,7 @@ class SetConfig:
     """What the set of pictures depends on; a folder by the fingerprint of what it holds, never by its path."""
 
     data: DataConfig
+    augment: AugmentConfig
     folder: str
     """Fingerprint of --data.root; '' is the stand-in."""
     people: int
@@ -35,9 +40,21 @@ def add_set(laid: Plan) -> tuple[Stage, Stage]:
     folder = laid.prints.get('root', '')
     people = 0 if folder else total(laid.config.groups)
     pictures = laid.add('pictures', read_or_draw, SetConfig(
-        laid.data, folder, people, derive_seed(laid.seed, 'pictures')), {}, 30, COORDINATOR)
+        laid.data, augmentation(laid), folder, people, derive_seed(laid.seed, 'pictures')), {}, 30, COORDINATOR)
     return pictures, laid.add('people', dealt, {'data': laid.data, 'groups': laid.config.groups,
                                                 'seed': derive_seed(laid.seed, 'groups')}, {'pictures': pictures}, 0.1)
+
+
+def augmentation(laid: Plan) -> AugmentConfig:
+    """How the set is made longer, and what its identities are; the stand-in has no layout."""
+    augment: AugmentConfig = laid.config.augment.of(laid.data.layout if 'root' in laid.folders else '')
+    return augment
+
+
+def touches(data: DataConfig, augment: AugmentConfig) -> int:
+    """Pictures of each finger of the stand-in: as few as give an identity its pictures, with all their versions."""
+    fingers = data.fingers if augment.level == 'person' else 1
+    return math.ceil((data.impressions + data.query_impressions) / (augment.times * fingers))
 
 
 def total(groups: GroupsConfig) -> int:
@@ -46,23 +63,42 @@ def total(groups: GroupsConfig) -> int:
 
 
 def read_or_draw(context: Context) -> None:
-    """The set whole: the folder read and, where it has one impression an identity, altered versions appended; or drawn.
+    """The set whole: the folder read or the stand-in drawn, and every picture augmented if so asked; where a folder has too
+    few impressions an identity and nothing augments it, altered versions are appended.
 
     Settings: groups, how many people each group asks for, if these are to be found before the set is kept.
     """
     config: SetConfig = context.config
-    data, wanted = config.data, config.data.impressions + config.data.query_impressions
-    if not config.folder:
-        side = data.size, data.size
-        stand_in(config.seed, config.people, data.fingers, wanted, side, data.ppi, context).save(context.out)
-        return
-    found = read_folder(context.settings['folders']['root'], data, context.scratch / 'set',
-                        lambda done, all_: context.progress(done, all_, 'pictures'))
-    if data.query_impressions and not unseen_available(found.records, data):
+    data, augment = config.data, config.augment
+    if config.folder:
+        found = read_folder(context.settings['folders']['root'], data, context.scratch / 'set',
+                            lambda done, all_: context.progress(done, all_, 'pictures'))
+    else:
+        found = stand_in(config.seed, config.people, data.fingers, touches(data, augment), (data.size, data.size), data.ppi,
+                         context)
+    found = replace(found, records=identified(found.records, augment.level, bool(found.meta['subject_known'])),
+                    meta={**found.meta, 'level': augment.level})
+    if augment.times > 1:
+        found = augmented(found, augment.times, config.seed, augment.kinds, augment.strength, context.scratch / 'augmented',
+                          lambda done, all_: context.progress(done, all_, 'versions'))
+    elif config.folder and data.query_impressions and not unseen_available(found.records, data):
         found = with_altered(found, data.impressions, data.query_impressions, config.seed, into=context.scratch / 'altered')
     if groups := context.settings.get('groups'):
         deal(found.records, data, groups, config.seed)  # a set that cannot be dealt is refused before it is kept
     found.save(context.out)
+
+
+def identified(records: pd.DataFrame, level: str, known: bool) -> pd.DataFrame:
+    """Records whose identities are fingers, as they were read, or persons.
+
+    Raises:
+        UserError: persons where the layout knows none.
+    """
+    if level == 'finger':
+        return records
+    if not known:
+        raise UserError('--augment.level person: the layout knows no persons', 'choose finger, or a layout that knows them')
+    return records.assign(identity=records['subject'])
 
 
 def dealt(context: Context) -> None:
@@ -86,23 +122,38 @@ def no_copies(pixels: np.ndarray, everyone: ImageSet, groups: Groups) -> np.ndar
     return np.array([image_id(picture) not in theirs for picture in pixels], bool)
 
 
+def foretold(laid: Plan) -> pd.DataFrame:
+    """The records of `read_or_draw` as far as names alone foretell them, each path standing for a content."""
+    data, augment, root = laid.data, augmentation(laid), laid.folders.get('root')
+    if root:
+        records = list_folder(root, data)
+    else:
+        records = numbered(total(laid.config.groups), replace(
+            data, impressions=touches(data, augment), query_impressions=0))
+    records = identified(records.assign(image_id=records['path']), augment.level, True)
+    if augment.times > 1:
+        return foreseen_versions(records, augment.times)
+    if root and data.query_impressions and not unseen_available(records, data):
+        return with_foreseen_versions(records, data.query_impressions)
+    return records
+
+
+def foreseen_versions(records: pd.DataFrame, times: int) -> pd.DataFrame:
+    """Records as `augmented` will lengthen them."""
+    longer = records.loc[records.index.repeat(times)].reset_index(drop=True)
+    version = np.tile(np.arange(times), len(records))
+    marks = pd.Series([f'#{t}' if t else '' for t in version])
+    return longer.assign(image_id=longer['image_id'] + marks, altered=longer['altered'].astype(bool) | (version > 0))
+
+
 def people_lines(laid: Plan) -> list[str]:
     """Lines of a dry run: how many people and pictures each group has, from names alone.
 
     Raises:
         UserError: not even the names give enough people or impressions.
     """
-    data = laid.data
-    if root := laid.folders.get('root'):
-        records = list_folder(root, data)
-        records['image_id'] = records['path']
-        if data.query_impressions and not unseen_available(records, data):
-            records = with_foreseen_versions(records, data.query_impressions)
-    else:
-        records = numbered(total(laid.config.groups), data)
-        records['image_id'] = records['path']
-    groups = deal(records, data, laid.config.groups, derive_seed(laid.seed, 'groups'))
-    note = ', by names alone: copies and unreadable files are known after reading' if root else ''
+    groups = deal(foretold(laid), laid.data, laid.config.groups, derive_seed(laid.seed, 'groups'))
+    note = ', by names alone: copies and unreadable files are known after reading' if 'root' in laid.folders else ''
     return [f'people a group{note}', *(f'  {group}: {len(people):,} people, {len(groups.of(group)):,} identities, '
                                        f'{len(groups.pictures(group)):,} pictures'
                                        for group, people in groups.people.items())]
@@ -131,6 +182,10 @@ def copies_notice(copies: int) -> str:
 def group_notices(everyone: ImageSet, groups: Groups) -> list[str]:
     """What a reader must know of the set and its division."""
     found = []
+    if everyone.meta.get('level') == 'person':
+        found.append('an identity is a person: its pictures, and so another impression, may show other fingers')
+    if times := everyone.meta.get('augmented', {}).get('times', 0):
+        found.append(f'every picture stands in {times} versions: itself and {times - 1} alterations of it')
     if not everyone.meta['subject_known']:
         found.append('the layout knows no persons: a finger stands for its person in every interval')
     if groups.left_out:

@@ -7,12 +7,13 @@ from typing import Any, Literal
 
 from fpray.attacks import INFERENCE_ATTACKS
 from fpray.attacks.config import InferenceConfig
-from fpray.data.config import DataConfig, GroupsConfig
+from fpray.data.config import AugmentConfig, DataConfig, GroupsConfig
 from fpray.errors import UserError, one_of, whole
 from fpray.models.config import EMBEDDINGS, LITE, TABLE_13, TARGETS, ExtractorConfig
 from fpray.studies.config import check_data
 from fpray.studies.embedding_config import (
     REFERENCES,
+    SOURCE,
     TEMPLATE,
     AdaptConfig,
     CandidatesConfig,
@@ -157,6 +158,7 @@ class InferenceStudyConfig:
     candidates: CandidatesConfig
     adapt: AdaptConfig
     attacker: AttackerConfig
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     headline: HeadlineConfig = field(default_factory=HeadlineConfig)
     pool: PoolConfig = field(default_factory=PoolConfig)
     zoo: ZooConfig = field(default_factory=ZooConfig)
@@ -296,13 +298,14 @@ def faces() -> InferenceStudyConfig:
 def paper() -> InferenceStudyConfig:
     """The source's own sizes (section 5), for a GPU cluster: its networks and layers, 105 in the pool, 5,000 in the zoo.
 
-    Fingers by default: lengths 512, 1,024 and 2,048. For faces: --table-13 face --lengths 128 512 2048 with --data.root.
+    Fingers by default: lengths 512, 1,024 and 2,048; PolyU and SOCOFing are augmented as the source did. For faces:
+    --table-13 face --lengths 128 512 2048 with --data.root.
     """
     base = desk()
     loop = LoopConfig(images=400_000, batch=64, snapshot_every=0, device='cuda')
     return replace(
         base, data=DataConfig(size=64, fingers=8, impressions=8, query_impressions=8),
-        groups=GroupsConfig(public=100, adapt=470, attacker=100, judge=0, threshold=40, victims=50),
+        groups=GroupsConfig(public=100, adapt=470, attacker=100, judge=0, threshold=40, victims=50), augment=SOURCE,
         lengths=(512, 1024, 2048), table_13='finger', headline=HeadlineConfig(length=2048),
         candidates=replace(base.candidates, loop=loop),
         adapt=AdaptConfig(loop=replace(loop, images=57_500), lr=5e-4),

@@ -20,7 +20,7 @@ from fpray.store import Stage
 from fpray.studies import inversion_steps as steps
 from fpray.studies import recognition_steps
 from fpray.studies.embedding_config import NO_ADAPT, REFERENCES
-from fpray.studies.groups import add_set, people_lines
+from fpray.studies.groups import add_set, foretold, people_lines
 from fpray.studies.inversion_analysis import numbers
 from fpray.studies.inversion_config import (
     BASELINE,
@@ -81,6 +81,9 @@ def check_early(laid: Plan) -> None:
     if root := laid.folders.get('root'):
         people_lines(laid)
         if target.templates:
+            if foretold(laid)['path'].duplicated().any():
+                raise UserError('too few pictures an identity for --target.templates: altered ones have no stored template',
+                                'ask for fewer: --data.impressions, --data.query-impressions')
             FolderTemplates(target.templates, list_folder(root, laid.config.data)).of([0])
     for name in ('answers', 'replies'):
         if path := laid.folders.get(name):

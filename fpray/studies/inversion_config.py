@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from fpray.attacks.config import InferenceConfig
 from fpray.data import LAYOUTS
-from fpray.data.config import DataConfig, GroupsConfig
+from fpray.data.config import AugmentConfig, DataConfig, GroupsConfig
 from fpray.errors import UserError, one_of, whole
 from fpray.models.config import LINEAR, ExtractorConfig, ReconstructorConfig
 from fpray.studies.config import check_data
@@ -15,6 +15,7 @@ from fpray.studies.embedding_config import (
     NO_ADAPT,
     REFERENCES,
     RUNGS,
+    SOURCE,
     TEMPLATE,
     AdaptConfig,
     CandidatesConfig,
@@ -212,6 +213,7 @@ class InversionConfig:
     adapt: AdaptConfig
     invert: InvertConfig
     judge: JudgeConfig
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     target: TargetConfig = field(default_factory=TargetConfig)
     attacker: AttackerConfig = field(default_factory=AttackerConfig)
     inference: InferenceConfig = field(default_factory=InferenceConfig)
@@ -277,6 +279,9 @@ class InversionConfig:
             raise UserError(f'--target.kind {self.target.kind} without --data.root', 'name a folder of pictures')
         if self.align != 'none' and data.resize != 'none':
             raise UserError('--align landmarks cuts faces out of whole pictures', 'leave --data.resize out')
+        if self.target.kind == 'templates' and self.augment.of(data.layout).times > 1:
+            raise UserError('--augment.times beside --target.templates: nobody stored templates of altered pictures',
+                            'give --augment.times 1')
         if self.judge.kind == 'matcher' and not data.ppi:
             raise UserError('--judge.kind matcher needs prints near 500 pixels an inch', 'state it with --data.ppi')
         check_groups(data, self.groups, self.needed, TEMPLATE + REFERENCES + (IDENT in self.attacker.conditions))
@@ -406,8 +411,9 @@ def faces() -> InversionConfig:
 def paper() -> InversionConfig:
     """The source's own sizes (sections 5.1, 5.2), for a GPU cluster: ResNet and its like, 90,000 pictures, 200 epochs.
 
-    The source has 336 identities of PolyU x 50 and 600 of SOCOFing x 10; here as many people are drawn, or given by
-    --data.root. Its networks start from ImageNet: give --candidates.recognition.extractor.weights, or --allow-download.
+    The source has 336 identities of PolyU, augmented x 50, and 600 of SOCOFing, x 10: so are these here, given by
+    --data.root and --groups.*; else people are drawn. Its networks start from ImageNet: give
+    --candidates.recognition.extractor.weights, or --allow-download.
     """
     base = desk()
     cuda: dict[str, Any] = {'device': 'cuda', 'snapshot_every': 0}
@@ -416,7 +422,7 @@ def paper() -> InversionConfig:
     recognition = small('finger-resnet', length=2048, channels=1)
     return replace(
         base, data=DataConfig(size=64, fingers=2, impressions=20, query_impressions=10),
-        groups=GroupsConfig(public=400, adapt=400, attacker=1_500, judge=400, threshold=100, victims=200),
+        groups=GroupsConfig(public=400, adapt=400, attacker=1_500, judge=400, threshold=100, victims=200), augment=SOURCE,
         candidates=CandidatesConfig(names=fingers, recognition=recognition, loop=loop),
         adapt=AdaptConfig(loop=LoopConfig(images=600_000, batch=64, report_every=60_000, **cuda)),
         target=TargetConfig(network='finger-resnet'),

@@ -44,7 +44,7 @@ def test_the_first_version_is_the_picture_and_the_rest_hang_on_seed_and_id_alone
 
 def test_every_picture_gets_the_same_kinds_at_the_same_strengths():
     names = aug.versions(16)
-    assert names[0] == 'original' and names[1:6] == [f'{kind}-easy' for kind in aug.KINDS]
+    assert names[0] == 'original' and names[1:6] == [f'{kind}-easy' for kind in aug.ALTERATIONS]
     assert names[6] == 'obliteration-medium' and names[11] == 'obliteration-hard'
     assert aug.versions(3, ('z-cut',), 'hard') == ['original', 'z-cut-hard', 'z-cut-hard']
 
@@ -55,7 +55,7 @@ def test_versions_that_cannot_be(values):
         aug.versions(**({'times': 3} | values))
 
 
-@pytest.mark.parametrize('kind', aug.KINDS)
+@pytest.mark.parametrize('kind', aug.ALTERATIONS)
 def test_a_stronger_alteration_changes_more(kind):
     shares = [changed(kind, strength) for strength in aug.STRENGTHS]
     assert 0.005 < shares[0] < shares[1] < shares[2] < 0.8
@@ -153,7 +153,7 @@ def test_versions_never_part_from_their_original(tmp_path):
         assert not made.records.duplicated(['identity', 'impression']).any()
         assert made.records['impression'][:2].tolist() == ['1', '1/obliteration-easy-1']
         assert [image_id(picture) for picture in made.pixels] == made.records['image_id'].tolist()
-        assert made.meta['augmented'] == {'times': 5, 'seed': 1, 'kinds': list(aug.KINDS), 'strength': 'mixed'}
+        assert made.meta['augmented'] == {'times': 5, 'seed': 1, 'kinds': list(aug.ALTERATIONS), 'strength': 'mixed'}
     assert np.array_equal(longer.pixels, stored.pixels) and isinstance(stored.pixels, np.memmap)
 
 
