@@ -4,7 +4,7 @@
     ray job submit --working-dir . -- python jobs/embedding_inversion.py --preset desk --store /abs/path
     python jobs/embedding_inversion.py --preset smoke                    # without a submit; starts a local Ray
     python jobs/embedding_inversion.py --target.model small-residual     # the attacker is told the network
-    python jobs/embedding_inversion.py --preset faces --data.root D --data.layout orl --align landmarks --target.kind dlib
+    python jobs/embedding_inversion.py --preset faces --data.root D --data.layout orl --target.kind dlib
     python jobs/embedding_inversion.py --data.root D --target.templates T  # an owner's stored templates (.npy)
 """
 

@@ -1,7 +1,7 @@
 """Extractors as black boxes: pictures go in, vectors (embeddings, templates) come out.
 
-Here are an owner's own: a callable, a folder of templates, a network of the run, and dlib's face network as a real one. All
-answer with raw vectors; who compares them takes the cosine.
+Here are an owner's own, a callable and a folder of templates, and dlib's face network as a real one. All answer with raw
+vectors; who compares them takes the cosine.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ from fpray.attacks.black_box import BlackBox, Kind
 from fpray.data import faces
 from fpray.data.images import image_id
 from fpray.errors import UserError
-from fpray.models.extractors import Extractor
-from fpray.training.recognition import embed
 
 PROBE = 16  # pictures of the calls that tell length and repeatability
 ALIKE = 1e-3  # of a vector's norm; answers may differ by rounding from batch to batch
@@ -171,38 +169,6 @@ class FolderTemplates:
                 raise UserError(f'{path} has length {len(vector)}, {paths[0].name} has {len(vectors[0])}',
                                 'keep templates of one network in a folder')
         return np.stack(vectors)
-
-
-@dataclass(frozen=True, eq=False)
-class NetworkBox:
-    """A recognition network of the run as a black box: what it answers, not what is inside.
-
-    Raises UserError, in `embed`, for pictures of another number of channels, a side too small for it, and vectors that are
-    not finite.
-    """
-
-    network: Extractor
-    batch: int = 64
-    """Pictures of a forward pass; the last one is filled up."""
-    threads: int = 1
-    """On a CPU; part of what the last bits hang on."""
-
-    kind: ClassVar[Kind] = 'embeddings'
-
-    @property
-    def length(self) -> int:
-        """Numbers in a vector."""
-        return self.network.length
-
-    def embed(self, pixels: np.ndarray) -> np.ndarray:
-        """(n, length) float32 vectors of (n, C, H, W) uint8 pictures, n at least 1."""
-        check_pictures(pixels)
-        config = self.network.config
-        if pixels.shape[1] != config.channels:
-            raise UserError(f'{config.name} takes pictures of {config.channels} channels, these have {pixels.shape[1]}',
-                            'give it pictures as it was trained on')
-        vectors = embed(self.network, pixels, self.batch, self.threads)
-        return _finite(vectors, f'{config.name} answered with', 'train it longer or at a lower rate')
 
 
 @dataclass(frozen=True)

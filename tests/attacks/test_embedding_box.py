@@ -11,13 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from fpray.attacks.embedding_box import CallableExtractor, DlibFaces, FolderTemplates, NetworkBox, read_vector
+from fpray.attacks.embedding_box import CallableExtractor, DlibFaces, FolderTemplates, read_vector
 from fpray.data.config import DataConfig
 from fpray.data.images import image_id
 from fpray.data.imageset import read_folder
 from fpray.errors import UserError
-from fpray.models.config import ExtractorConfig
-from fpray.models.extractors import build_extractor
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 1, 8, 8), dtype=np.uint8)
 PLAN = np.random.default_rng(1).standard_normal((64, 12)).astype(np.float32)
@@ -217,28 +215,3 @@ def test_dlib_tells_real_faces_apart_at_its_own_threshold(layout, folder, people
     same = who[i] == who[j]
     assert found.mean() >= 0.9
     assert near[~same].mean() <= most_fmr and 1 - near[same].mean() <= most_fnmr
-
-
-def test_a_network_is_a_box() -> None:
-    network = build_extractor(ExtractorConfig(length=12, image=(8, 8), width=8), 3)
-    box = NetworkBox(network, batch=16)
-    assert box.kind == 'embeddings' and box.length == 12
-    vectors = box.embed(PIXELS)
-    with torch.no_grad():
-        expected = network.eval()(torch.from_numpy(PIXELS).float() / 127.5 - 1)
-    np.testing.assert_allclose(vectors, expected.numpy(), rtol=1e-4, atol=1e-6)
-    np.testing.assert_array_equal(vectors[::-1], box.embed(PIXELS[::-1]))
-    other = CallableExtractor(box.embed)  # and passes for one of an owner's own
-    np.testing.assert_array_equal(other.embed(PIXELS), vectors)
-
-
-def test_what_a_network_cannot_embed() -> None:
-    box = NetworkBox(build_extractor(ExtractorConfig(length=12, image=(8, 8), width=8)))
-    with pytest.raises(UserError, match='1 channels, these have 3'):
-        box.embed(np.repeat(PIXELS, 3, axis=1))
-    with pytest.raises(UserError, match='float32'):
-        box.embed(PIXELS.astype(np.float32))
-    with torch.no_grad():
-        box.network.dense.bias[3] = float('nan')
-    with pytest.raises(UserError, match='not finite'):
-        box.embed(PIXELS)
