@@ -174,7 +174,7 @@ class Footprint:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A classifier of one length of vector, with all that a raw vector needs; `calibrate` sets the last two fields."""
+    """A classifier of one length of vector, with all that a raw vector needs; `calibrate` sets the last three fields."""
 
     kind: str
     """Key in fpray.attacks.INFERENCE_ATTACKS."""
@@ -188,7 +188,14 @@ class Fitted:
     temperature: float = 1.0
     """What logits are divided by."""
     threshold: float = float('inf')
-    """Unknown scores above it mean 'none of these'; infinity: never."""
+    """Unknown scores above it: no candidate as it was published; infinity: never."""
+    foreign: float = 0.0
+    """Unknown scores above this too: 'none of these'. Between the two lies a candidate that was adapted further."""
+
+    @property
+    def limit(self) -> float:
+        """Unknown scores above it mean 'none of these'."""
+        return max(self.threshold, self.foreign)
 
     def normalised(self, vectors: np.ndarray) -> np.ndarray:
         """(n, length) raw vectors as the classifier sees them. Raises UserError for another length or NaN."""
@@ -203,7 +210,7 @@ class Fitted:
         """Write `inference.json` and `inference.safetensors` into a folder, made if need be."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        facts = {name: getattr(self, name) for name in ('kind', 'classes', 'length', 'axis', 'temperature')}
+        facts = {name: getattr(self, name) for name in ('kind', 'classes', 'length', 'axis', 'temperature', 'foreign')}
         facts['threshold'] = self.threshold if np.isfinite(self.threshold) else None
         if isinstance(self.classifier, Network):
             facts['network'] = asdict(self.classifier.network.config)
@@ -229,7 +236,7 @@ def load_fitted(folder: Path | str) -> Fitted:
         ranges = (arrays['low'], arrays['high']) if 'low' in arrays else None
         threshold = float('inf') if facts['threshold'] is None else facts['threshold']
         return Fitted(facts['kind'], facts['classes'], facts['length'], facts['axis'], ranges, footprint, classifier,
-                      facts['temperature'], threshold)
+                      facts['temperature'], threshold, facts['foreign'])
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as fault:
         raise UserError(f'cannot read the model inference in {folder}: {fault}', 'name a folder that save wrote') from fault
 
@@ -322,7 +329,7 @@ def _fit_linear(
 
 
 def calibrate(fitted: Fitted, vectors: np.ndarray, labels: np.ndarray, alarms: float = 0.05) -> Fitted:
-    """Set temperature and threshold on vectors of people that neither the classifier nor the verdict sees.
+    """Set temperature and thresholds on vectors of people that neither the classifier nor the verdict sees.
 
     The temperature minimises the cross-entropy (Guo et al. 2017). A right answer counts (n + 1) / (n + 2), not 1, as in
     Platt (1999): where all n are right, confidence must not run to certainty.
@@ -331,10 +338,11 @@ def calibrate(fitted: Fitted, vectors: np.ndarray, labels: np.ndarray, alarms: f
         fitted: from `fit`.
         vectors: (n, length) raw vectors of known candidates.
         labels: (n,) their candidates.
-        alarms: share of known vectors that may be called 'none of these', see `unknown_threshold`.
+        alarms: share of known vectors that may pass for changed ones, see `unknown_threshold`; and of vectors of networks
+            as unlike the candidates as these are unlike each other, that may not be called 'none of these'.
 
     Returns:
-        A copy with both set.
+        A copy with all three set.
 
     Raises:
         UserError: a label out of range, NaN, fewer vectors than the threshold needs.
@@ -351,7 +359,19 @@ def calibrate(fitted: Fitted, vectors: np.ndarray, labels: np.ndarray, alarms: f
 
     found = minimize_scalar(loss, bounds=tuple(np.log(TEMPERATURES)), method='bounded')
     threshold = unknown_threshold(unknown_score(fitted, vectors), alarms)
-    return replace(fitted, temperature=float(np.exp(found.x)), threshold=threshold)
+    return replace(fitted, temperature=float(np.exp(found.x)), threshold=threshold,
+                   foreign=-unknown_threshold(-scores_as_outsiders(fitted, vectors, labels), alarms))
+
+
+def scores_as_outsiders(fitted: Fitted, vectors: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(n,) float64: the unknown scores that known vectors would have if their own candidate were not known.
+
+    An attacker has no network from outside the pool; but each candidate is one to the others. Candidates may be more
+    unlike each other than a network from outside is unlike one of them, e.g. one of the same family: that one is missed.
+    """
+    distances = fitted.footprint.distances(fitted.normalised(vectors))
+    distances[np.arange(len(labels)), labels] = np.inf
+    return np.asarray(distances.min(axis=1))
 
 
 def unknown_score(fitted: Fitted, vectors: np.ndarray) -> np.ndarray:
@@ -408,7 +428,7 @@ def identify(
 
     Returns:
         (name, probability) of every candidate, the likeliest first; or NONE_OF_THESE where the unknown score lies above
-        the threshold.
+        `Fitted.limit`.
 
     Raises:
         UserError: no classifier for this length, not one vector, NaN.
@@ -420,7 +440,7 @@ def identify(
         known = ', '.join(map(str, sorted(fitted)))
         raise UserError(f'a vector of length {len(vector)}, which no candidate makes', f'the lengths known are {known}')
     chosen = fitted[len(vector)]
-    if unknown_score(chosen, vector[None])[0] > chosen.threshold:
+    if unknown_score(chosen, vector[None])[0] > chosen.limit:
         return NONE_OF_THESE
     shares = np.exp(chosen.log_probabilities(vector[None])[0])
     order = np.argsort(-shares, kind='stable')

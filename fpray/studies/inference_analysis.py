@@ -59,6 +59,8 @@ class Cell:
     """(n,) whose picture each is."""
     alarm: np.ndarray
     """(n,) bool, called none of these."""
+    changed: np.ndarray
+    """(n,) bool, called no candidate as it was published."""
 
     @property
     def best(self) -> np.ndarray:
@@ -115,7 +117,7 @@ class InferenceStudy:
     def read(self, table: pd.DataFrame, classes: int) -> Cell:
         """Answers as arrays."""
         return Cell(table[log_columns(classes)].to_numpy(float), table['network'].to_numpy(int),
-                    self.subjects[table['row'].to_numpy()], table['alarm'].to_numpy(bool))
+                    self.subjects[table['row'].to_numpy()], *(table[name].to_numpy(bool) for name in ('alarm', 'changed')))
 
     def rate(self, cell: Cell) -> Rate:
         """Share of right answers."""

@@ -66,7 +66,8 @@ class AttackerConfig:
     classifier: InferenceConfig = field(default_factory=InferenceConfig)
     """Normalisation of the vectors, and the classifiers' own settings."""
     alarms: float = 0.05
-    """Share of the candidates' own vectors that may be called 'none of these'."""
+    """Share of the candidates' own vectors that may be called not as published, and of their vectors that may be missed as
+    'none of these' when their own candidate is left out."""
     deals: int = 6
     """Classifiers of the placebo, each learnt from network labels that were shuffled anew."""
     pipeline: Literal['sensor', 'landmarks', 'box'] = 'sensor'

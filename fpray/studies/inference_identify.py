@@ -15,6 +15,7 @@ from fpray.errors import EXIT_CODE, UserError
 from fpray.store import Store
 
 NONE = 'none of these'
+CHANGED = 'not as published: adapted further, or another network that is much like it'
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,16 @@ class Answer:
     """'candidates' or 'pool'."""
     ranked: list[tuple[str, float]]
     """The likeliest first; empty: none of these."""
+    changed: bool = False
+    """No candidate makes such a vector as it was published."""
 
     def lines(self) -> list[str]:
         """As it is printed."""
         if not self.ranked:
             return [NONE]
         wide = max(len(name) for name, _ in self.ranked)
-        return [f'{number:3d}  {name:{wide}}  {share:7.2%}' for number, (name, share) in enumerate(self.ranked, 1)]
+        return [*(f'{number:3d}  {name:{wide}}  {share:7.2%}' for number, (name, share) in enumerate(self.ranked, 1)),
+                *([CHANGED] if self.changed else [])]
 
 
 def identify_file(path: str, store: str, run: str = '', pool: bool = False) -> Answer:
@@ -47,7 +51,7 @@ def identify_file(path: str, store: str, run: str = '', pool: bool = False) -> A
     Raises:
         UserError: the vector or the store do not serve.
     """
-    from fpray.attacks.model_inference import identify, load_fitted  # torch comes in here
+    from fpray.attacks.model_inference import identify, load_fitted, unknown_score  # torch comes in here
 
     vector, folder = read_vector(path), _classifiers(Store(store), run)
     names = json.loads((folder / 'names.json').read_text())
@@ -59,7 +63,8 @@ def identify_file(path: str, store: str, run: str = '', pool: bool = False) -> A
                         f'known lengths: {", ".join(map(str, known))}')
     fitted = load_fitted(folder / source / str(len(vector)))
     found = identify({len(vector): fitted}, vector, {len(vector): names[source][str(len(vector))]})
-    return Answer(len(vector), source, [] if isinstance(found, str) else found)
+    changed = bool(unknown_score(fitted, vector[None])[0] > fitted.threshold)
+    return Answer(len(vector), source, [] if isinstance(found, str) else found, changed)
 
 
 def _classifiers(store: Store, run: str) -> Path:

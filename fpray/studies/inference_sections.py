@@ -142,11 +142,13 @@ def strangers(study: InferenceStudy) -> page.Body:
                 rows.append([f'Length {length}: {text}', rung, *rates])
                 drawn.append(page.series(f'{length}, {side}, {rung}', *curve))
     cells = {length: [study.cell(length, rung=rung) for rung in RUNGS] for length in study.config['lengths']}
-    alarms: list[Row] = [[f'Length {length}', *(study.share(one.alarm, one.person) for one in each)]
-                         for length, each in cells.items()]
-    tables = [page.table('alarms', '"None of these", said of a candidate\'s own vectors', ['', *RUNGS], alarms, note=(
-        f'Set to {study.config["alarms"]:.0%} on the threshold people with the published networks; an adapted network\'s '
-        'vectors move away from what it was.'))]
+    share = study.config['alarms']
+    alarms: list[Row] = [[f'Length {length}: {text}', *(study.share(getattr(one, name), one.person) for one in each)]
+                         for length, each in cells.items()
+                         for text, name in (('none of these', 'alarm'), ('not as published', 'changed'))]
+    tables = [page.table('alarms', 'What is said of a candidate\'s own vectors', ['', *RUNGS], alarms, note=(
+        f'Not as published: set to {share:.0%} on the threshold people with the published networks, from which an adapted '
+        'one\'s vectors move away. None of these: farther away yet, see above.'))]
     if rows:
         tables.insert(0, page.table('unknown', 'Vectors of networks outside the pool', [
             'Network', 'Against candidates at', 'AUC', 'Called none of these', 'False alarms'], rows, note=(
@@ -155,9 +157,10 @@ def strangers(study: InferenceStudy) -> page.Body:
     plots = [page.lines('unknown-roc', 'ROC of "none of these"', 'Positives are vectors of networks outside the pool.',
                         'false alarms', 'called none of these', drawn, diagonal=True)] if drawn else []
     return page.section('unknown', '"None of these"', 'How unlike all candidates a vector is: its Mahalanobis distance from '
-                        'the nearest candidate\'s mean. No classifier has a part in it. Where a candidate was adapted it '
-                        'is no more what its footprint says, and may be called a stranger while it is still named rightly.',
-                        tables, plots)
+                        'the nearest candidate\'s mean. No classifier has a part in it. The attacker has no network from '
+                        f'outside, but each candidate is one to the others: "none of these" is said of what {1 - share:.0%} '
+                        'of their vectors exceed when their own candidate is left out. An outsider that is more like a '
+                        'candidate than these are like each other is missed.', tables, plots)
 
 
 def _apart(study: InferenceStudy, table: pd.DataFrame, side: str) -> tuple[list[Rate], tuple[list[float], list[float]]]:

@@ -194,7 +194,7 @@ def said(fitted: Fitted, asked: np.ndarray, rows: np.ndarray, **facts: Any) -> p
     logs = fitted.log_probabilities(asked)
     table = pd.DataFrame(logs.astype(np.float32), columns=log_columns(fitted.classes))
     unlike = unknown_score(fitted, asked)
-    return table.assign(row=rows, unknown=unlike, alarm=unlike > fitted.threshold, **facts)
+    return table.assign(row=rows, unknown=unlike, alarm=unlike > fitted.limit, changed=unlike > fitted.threshold, **facts)
 
 
 def answers(context: Context) -> None:
@@ -234,14 +234,14 @@ def unknown(context: Context) -> None:
 
 
 def _footprint(config: Mapping[str, Any], groups: Groups, pool: Sequence[Vectors]) -> Fitted:
-    """A pool's footprints with their threshold; the cheapest classifier, for none is asked."""
+    """A pool's footprints with their thresholds; the cheapest classifier, for none is asked."""
     learnt, held = material(config, groups, pool)
     return calibrate(fit('nearest', *learnt, len(pool), 0, config['classifier']), *held, alarms=config['alarms'])
 
 
 def _unlike(fitted: Fitted, asked: np.ndarray, rows: np.ndarray, **facts: Any) -> pd.DataFrame:
     score = unknown_score(fitted, asked)
-    return pd.DataFrame({'row': rows, 'score': score, 'alarm': score > fitted.threshold}).assign(**facts)
+    return pd.DataFrame({'row': rows, 'score': score, 'alarm': score > fitted.limit}).assign(**facts)
 
 
 def plane(context: Context) -> None:

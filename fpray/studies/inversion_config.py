@@ -383,7 +383,8 @@ def desk() -> InversionConfig:
         judge=JudgeConfig(recognition=small('small-residual'),
                           loop=LoopConfig(images=60_000, batch=32, snapshot_every=0, report_every=6_000)),
         invert=InvertConfig(
-            training=ReconstructionConfig(reconstructor=ReconstructorConfig(width=128), lr=1e-3, realism_weight=0.3),
+            training=ReconstructionConfig(reconstructor=ReconstructorConfig(width=256, kernel=5), lr=1e-3,
+                                          realism_weight=0.1),
             loop=LoopConfig(images=90_000, batch=32, snapshot_every=0, report_every=6_000), brief=0.15),
         inference=InferenceConfig(loop=LoopConfig(images=100_000, batch=128, snapshot_every=0)))
 

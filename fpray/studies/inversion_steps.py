@@ -211,7 +211,7 @@ def _inferred(context: Context, asked: Asked, groups: Groups, able: list[str], k
     for rung, vectors in stolen.items():
         log = fitted.log_probabilities(vectors)
         answers[rung] = {'named': [able[i] for i in log.argmax(axis=1)],
-                         'unknown': (unknown_score(fitted, vectors) > fitted.threshold).tolist(),
+                         'unknown': (unknown_score(fitted, vectors) > fitted.limit).tolist(),
                          'log': np.maximum(log, -1e3).round(4).tolist()}
     return answers
 

@@ -20,7 +20,8 @@ from fpray.training.config import LoopConfig
 
 # Family of a stage -> counted up when its function computes something else.
 VERSIONS: dict[str, int] = {'people': 2, 'attack': 2, 'numbers': 5, 'rate-distortion': 2, 'real': 2,
-                           'attacker': 2, 'pipeline': 2, 'reconstructor': 2, 'invert': 2, 'verify': 2}
+                           'attacker': 2, 'pipeline': 2, 'reconstructor': 2, 'invert': 2, 'verify': 2,
+                           'classifier': 2, 'unknown': 2, 'placebo': 2, 'pool': 2, 'guess': 2}
 WORKER = Resources(cpus=1)
 COORDINATOR = Resources(cpus=0, children=1)  # of a stage that waits for tasks, trials, workers or actors of its own
 SEEDS = 2**31  # a seed that comes from the fingerprint lies below

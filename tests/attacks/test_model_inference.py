@@ -21,6 +21,7 @@ from fpray.attacks.model_inference import (
     normalise,
     project,
     ranges_of,
+    scores_as_outsiders,
     unknown_score,
     unknown_threshold,
 )
@@ -95,7 +96,8 @@ def test_a_saved_one_answers_alike(fitted: Fitted, tmp_path) -> None:
     vectors = sources(50, 5)[0]
     np.testing.assert_array_equal(again.log_probabilities(vectors), fitted.log_probabilities(vectors))
     np.testing.assert_array_equal(unknown_score(again, vectors), unknown_score(fitted, vectors))
-    assert (again.kind, again.temperature, again.threshold) == (fitted.kind, fitted.temperature, fitted.threshold)
+    for name in ('kind', 'temperature', 'threshold', 'foreign', 'limit'):
+        assert getattr(again, name) == getattr(fitted, name), name
 
 
 def test_ranges_of_dimensions_are_kept(tmp_path) -> None:
@@ -113,6 +115,28 @@ def test_a_third_source_is_none_of_these(fitted: Fitted) -> None:
     assert roc_auc_score(np.repeat([0, 1], [1000, 500]), np.concatenate([known, strange])) > 0.98
     assert np.mean(known > fitted.threshold) < 0.09  # 0.05 by the calibration's 300
     assert np.mean(strange > fitted.threshold) > 0.9
+
+
+def test_an_adapted_candidate_is_changed_and_a_stranger_is_none_of_these() -> None:
+    """Five candidates and five strangers, all alike apart; a candidate that moved a quarter of the way is still one."""
+    one = calibrate(fit('nearest', *sources(200, 1, 4, 5), 5, 3, CONFIG), *sources(100, 2, 4, 5))
+    assert one.limit == one.foreign > one.threshold
+    strange = [np.mean(unknown_score(one, source(number, 300, 5, 4)) > one.limit) for number in range(5, 10)]
+    moved = [unknown_score(one, 0.75 * source(number, 300, 5, 4) + 0.25 * source(number + 5, 300, 5, 4))
+             for number in range(5)]
+    assert np.mean(strange) > 0.95 and np.mean([scores > one.limit for scores in moved]) < 0.05
+    assert np.mean([scores > one.threshold for scores in moved]) > 0.5
+
+
+def test_outsiders_are_judged_by_the_other_candidates_alone() -> None:
+    vectors, labels = sources(60, 2, classes=3)
+    one = fit('nearest', *sources(200, 1, classes=3), 3, 3, CONFIG)
+    scores, distances = scores_as_outsiders(one, vectors, labels), one.footprint.distances(one.normalised(vectors))
+    for number in range(3):
+        mine = labels == number
+        np.testing.assert_array_equal(scores[mine], np.delete(distances, number, 1).min(axis=1)[mine])
+    found = calibrate(one, vectors, labels, 0.1)
+    assert np.mean(scores < found.foreign) <= 0.1 < np.mean(scores <= np.sort(scores)[19])
 
 
 def test_without_footprints_nothing_is_strange() -> None:
@@ -174,7 +198,7 @@ def test_confidence_does_not_run_to_certainty_on_few(fitted: Fitted) -> None:
 
 
 def test_identify_ranks_or_refuses(fitted: Fitted) -> None:
-    chosen = replace(fitted, threshold=float(np.max(unknown_score(fitted, sources(50, 5)[0]))))
+    chosen = replace(fitted, threshold=float(np.max(unknown_score(fitted, sources(50, 5)[0]))), foreign=0.0)
     names = {LENGTH: ['resnet', 'dense']}
     ranked = identify({LENGTH: chosen}, source(1, 5, 5)[0], names)
     assert [name for name, _ in ranked] == ['dense', 'resnet'] and sum(share for _, share in ranked) == pytest.approx(1)

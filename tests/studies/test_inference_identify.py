@@ -15,7 +15,7 @@ from fpray.attacks.config import InferenceConfig
 from fpray.attacks.model_inference import calibrate, fit
 from fpray.errors import UserError
 from fpray.store import Context, Stage, Store
-from fpray.studies.inference_identify import NONE, identify_file, run_identify
+from fpray.studies.inference_identify import CHANGED, NONE, identify_file, run_identify
 
 ROOT = Path(__file__).parents[2]
 LENGTH, NAMES = 8, ['plain', 'dense', 'wide']
@@ -67,13 +67,20 @@ def test_candidates_are_ranked_with_their_confidence(store, tmp_path, number, na
     assert len(answer.lines()) == 3 and name in answer.lines()[0] and '%' in answer.lines()[0]
 
 
+def test_an_adapted_candidate_is_ranked_and_said_to_have_changed(store, tmp_path):
+    moved = source(0, 1, 9)[0] + 2.5 * np.eye(LENGTH)[5]
+    answer = identify_file(saved(tmp_path, moved.astype(np.float32)), store.root)
+    assert answer.ranked[0][0] == NAMES[0] and answer.changed and answer.lines()[-1] == CHANGED
+    assert not identify_file(saved(tmp_path, CENTRES[0].astype(np.float32)), store.root).changed
+
+
 def test_the_pool_is_asked_first_where_told(store, tmp_path):
     path = saved(tmp_path, source(1, 1, 9)[0])
     assert identify_file(path, store.root, pool=True).ranked[0][0] == 'pool-dense'
 
 
 def test_a_stranger_is_none_of_these(store, tmp_path, capsys):
-    stranger = saved(tmp_path, 4 * np.eye(LENGTH)[5] - 3 * np.eye(LENGTH)[6])
+    stranger = saved(tmp_path, 4 * np.eye(LENGTH)[5] - CENTRES.sum(axis=0))
     assert identify_file(stranger, store.root).lines() == [NONE]
     run_identify(['--embedding', stranger, '--store', store.root])
     assert capsys.readouterr().out == f'{NONE}\n'
