@@ -338,8 +338,8 @@ def calibrate(fitted: Fitted, vectors: np.ndarray, labels: np.ndarray, alarms: f
         fitted: from `fit`.
         vectors: (n, length) raw vectors of known candidates.
         labels: (n,) their candidates.
-        alarms: share of known vectors that may pass for changed ones, see `unknown_threshold`; and of vectors of networks
-            as unlike the candidates as these are unlike each other, that may not be called 'none of these'.
+        alarms: share of known vectors that may pass for changed ones, see `unknown_threshold`; and of the scores as
+            outsiders below which `foreign` lies.
 
     Returns:
         A copy with all three set.

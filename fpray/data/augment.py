@@ -106,8 +106,8 @@ def augmented(original: ImageSet, times: int, seed: int, kinds: Sequence[str] = 
               into: Path | None = None, progress: Callable[[int, int], None] = lambda done, all_: None) -> ImageSet:
     """A set with `times` versions of every picture, as `augment` draws them.
 
-    A version keeps subject, identity and path of its original, so that no split parts them; it has altered = True, the
-    impression '<impression>/<name>-<t>' and an image_id of its own.
+    A version keeps subject, identity and path of its original, so that no split by identity parts them; it has altered =
+    True, the impression '<impression>/<name>-<t>' and an image_id of its own. origin is the original's image_id.
 
     Args:
         into: folder for the set, memory-mapped; None: in memory.
@@ -125,7 +125,7 @@ def augmented(original: ImageSet, times: int, seed: int, kinds: Sequence[str] = 
     version = np.tile(np.arange(times), len(records))
     before = longer['altered'].to_numpy(bool) if 'altered' in longer else np.zeros(len(longer), bool)
     marks = pd.Series([f'/{names[t]}-{t}' if t else '' for t in version])
-    longer = longer.assign(image_id=ids, altered=before | (version > 0),
+    longer = longer.assign(origin=longer['image_id'], image_id=ids, altered=before | (version > 0),
                            impression=longer['impression'].astype(str) + marks)
     made = {'times': times, 'seed': seed, 'kinds': list(kinds), 'strength': strength}
     result = ImageSet(pixels, longer, {**original.meta, 'augmented': made})

@@ -146,7 +146,8 @@ class AugmentConfig:
     """
 
     times: int = 1
-    """Versions of every picture, itself among them: altered as people alter their fingers (Papi et al. 2016); 1: as it is;
+    """Versions of every picture, itself among them: altered as people alter their fingers (Papi et al. 2016); all of them
+    are drawn with it, so that an identity has so many times --data.impressions and --data.query-impressions. 1: as it is;
     0: as the source, 50 of --data.layout polyu, 10 of socofing, 1 of others."""
     kinds: tuple[str, ...] = ALTERATIONS
     """Alterations, which take turns: obliteration, central-rotation, z-cut, translation, cropping."""
@@ -169,7 +170,8 @@ class AugmentConfig:
     def of(self, layout: str) -> AugmentConfig:
         """The same with what the source did to a set of this layout in place of 0 and 'source'."""
         level = ('person' if layout == 'socofing' else 'finger') if self.level == 'source' else self.level
-        return replace(self, times=self.times or SOURCE_TIMES.get(layout, 1), level=level)
+        times = self.times or SOURCE_TIMES.get(layout, 1)
+        return replace(self, times=times, level=level) if times > 1 else AugmentConfig(level=level)
 
 
 GROUPS = ('public', 'adapt', 'attacker', 'judge', 'threshold', 'victims')

@@ -7,7 +7,7 @@ at random within it by one rule for everybody.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -25,7 +25,8 @@ class Groups:
     Attributes:
         people: group -> subjects in drawn order.
         identities: subject -> identities (fingers, faces) that are used.
-        rows: identity -> rows of the set in drawn order, unaltered pictures first; the first is the template.
+        rows: identity -> rows of the set in drawn order, unaltered pictures first; the first is the template. In an
+            augmented set the versions of each drawn picture follow, picture by picture.
         altered: some of the rows are altered versions of other ones.
         left_out: pictures left out because the same pixels stand under several identities.
         repeats: pictures left out because the same identity has the same pixels already.
@@ -98,7 +99,8 @@ def deal(records: pd.DataFrame, data: DataConfig, sizes: GroupsConfig, seed: int
 
     Args:
         records: as in `ImageSet.records`; the deal depends on their contents, not on their order.
-        data: impressions + query_impressions pictures an identity are drawn, two at least.
+        data: impressions + query_impressions pictures an identity are drawn, two at least; in an augmented set (column
+            origin) pictures as they were taken, each with all its versions.
         sizes: people a group.
         seed: at least 0.
 
@@ -106,10 +108,13 @@ def deal(records: pd.DataFrame, data: DataConfig, sizes: GroupsConfig, seed: int
         UserError: too few people, or too few pictures an identity.
     """
     several, again, altered = picture_kinds(records)
-    wanted = max(2, data.impressions + data.query_impressions)
-    rows = {identity: _drawn(identity, real, fake, seed, wanted)
-            for identity, (real, fake) in _both(records, ~several & ~again, altered).items()}
+    fit, asked = ~several & ~again, data.impressions + data.query_impressions
+    wanted = asked if 'origin' in records else max(2, asked)
+    rows = {identity: _drawn(identity, real, fake, seed, wanted) for identity, (real, fake) in _both(
+        records, fit, altered, 'origin' not in records).items()}
     usable = {identity: found for identity, found in rows.items() if len(found) >= wanted}
+    if 'origin' in records:
+        usable = _with_versions(usable, records, fit & altered)
     if not usable:
         most = max((len(found) for found in rows.values()), default=0)
         raise UserError(f'no identity has {wanted} different pictures (--data.impressions {data.impressions} and '
@@ -127,9 +132,41 @@ def deal(records: pd.DataFrame, data: DataConfig, sizes: GroupsConfig, seed: int
                   int((again & ~altered).sum()), len(rows) - len(usable), seed)
 
 
-def _both(records: pd.DataFrame, fit: np.ndarray, altered: np.ndarray) -> dict[str, tuple[list[int], list[int]]]:
-    """Identity -> its rows as they were taken, and its altered ones; identities without the former are left out."""
-    real, fake = by_identity(records, fit & ~altered), by_identity(records, fit & altered)
+def held_apart(rows: Sequence[int], origins: np.ndarray | None, count: int) -> tuple[list[int], list[int]]:
+    """(learned, held): an identity's rows in drawn order, the last `count` pictures apart from the others.
+
+    Args:
+        rows: as in `Groups.rows`.
+        origins: of every row of an augmented set the image_id of its original: the pictures that are held go with all their
+            versions, unless the identity has no others; None: the set is not augmented.
+        count: at least 1.
+    """
+    order = [] if origins is None else list(dict.fromkeys(origins[list(rows)]))
+    if len(order) <= count:
+        return list(rows[:-count]), list(rows[-count:])
+    away = set(order[-count:])
+    parts: tuple[list[int], list[int]] = ([], [])
+    for row in rows:
+        parts[origins[row] in away].append(row)  # type: ignore[index]
+    return parts
+
+
+def _with_versions(drawn: Mapping[str, list[int]], records: pd.DataFrame, versions: np.ndarray) -> dict[str, list[int]]:
+    """Identity -> the pictures that were drawn, then the versions of each."""
+    at = np.flatnonzero(versions)
+    found: dict[tuple[str, str], list[int]] = {}
+    for row, *home in zip(at.tolist(), records['identity'].iloc[at], records['origin'].iloc[at], strict=True):
+        found.setdefault((home[0], home[1]), []).append(row)
+    ids = records['image_id'].to_numpy(dtype=str)
+    return {identity: [*rows, *(version for row in rows for version in found.get((identity, ids[row]), []))]
+            for identity, rows in drawn.items()}
+
+
+def _both(records: pd.DataFrame, fit: np.ndarray, altered: np.ndarray,
+          fill: bool) -> dict[str, tuple[list[int], list[int]]]:
+    """Identity -> its rows as they were taken, and its altered ones if they may fill up; without the former it is left
+    out."""
+    real, fake = by_identity(records, fit & ~altered), by_identity(records, fit & altered) if fill else {}
     return {identity: (rows, fake.get(identity, [])) for identity, rows in real.items()}
 
 

@@ -248,6 +248,15 @@ def list_folder(root: Path | str, config: DataConfig) -> pd.DataFrame:
                         columns=['subject', 'identity', 'impression', 'position', 'altered', 'path'])
 
 
+def knows_persons(root: Path | str, config: DataConfig) -> bool:
+    """Whether a folder's names tell persons apart, not fingers alone; no picture is opened.
+
+    Raises:
+        UserError: as `list_folder`.
+    """
+    return all(place.subject_known for place in _fitting(root, config).places.values())
+
+
 def _fitting(root: Path | str, config: DataConfig) -> Found:
     """A folder's listing, where every name fits the layout."""
     found = find(root, load_layout(config.layout, config.pattern))

@@ -83,7 +83,18 @@ def rung_of(flag: str, name: str) -> str:
     return name
 
 
-def check_groups(data: DataConfig, groups: GroupsConfig, needed: Sequence[str], pictures: int) -> None:
+def augmentation(data: DataConfig, augment: AugmentConfig) -> AugmentConfig:
+    """How a set is made longer, and what its identities are; the stand-in has no layout."""
+    return augment.of(data.layout if data.root else '')
+
+
+def pictures_of(data: DataConfig, augment: AugmentConfig) -> int:
+    """Pictures an identity, versions counted."""
+    return (data.impressions + data.query_impressions) * augmentation(data, augment).times
+
+
+def check_groups(data: DataConfig, augment: AugmentConfig, groups: GroupsConfig, needed: Sequence[str],
+                 pictures: int) -> None:
     """Refuses groups without anybody that a study needs, and too few pictures an identity.
 
     Raises:
@@ -92,7 +103,7 @@ def check_groups(data: DataConfig, groups: GroupsConfig, needed: Sequence[str], 
     for group in needed:
         if getattr(groups, group) < 2:
             raise UserError(f'--groups.{group} {getattr(groups, group)}: somebody must be in it', 'give 2 people or more')
-    if (found := data.impressions + data.query_impressions) < pictures:
+    if (found := pictures_of(data, augment)) < pictures:
         raise UserError(f'{found} pictures an identity (--data.impressions {data.impressions}, --data.query-impressions '
                         f'{data.query_impressions}), {pictures} are needed: a template, its references and what is left',
                         f'give {pictures} together')

@@ -14,10 +14,11 @@ from fpray.data.augment import augmented
 from fpray.data.config import GROUPS, AugmentConfig, DataConfig, GroupsConfig
 from fpray.data.groups import Groups, deal
 from fpray.data.images import image_id
-from fpray.data.imageset import ImageSet, list_folder, read_folder, with_altered
+from fpray.data.imageset import ImageSet, knows_persons, list_folder, read_folder, with_altered
 from fpray.data.splits import unseen_available
 from fpray.errors import UserError
 from fpray.store import Context, Stage
+from fpray.studies.embedding_config import REFERENCES, augmentation
 from fpray.studies.plan import COORDINATOR, Plan
 from fpray.studies.steps import derive_seed, numbered, stand_in, with_foreseen_versions
 
@@ -36,25 +37,26 @@ class SetConfig:
 
 
 def add_set(laid: Plan) -> tuple[Stage, Stage]:
-    """The stages 'pictures' and 'people' of a study with `data` and `groups`."""
+    """The stages 'pictures' and 'people' of a study with `data`, `augment` and `groups`.
+
+    Raises:
+        UserError: the names of the pictures alone show that the set cannot be divided as asked.
+    """
+    if 'root' in laid.folders:
+        people_lines(laid)
     folder = laid.prints.get('root', '')
     people = 0 if folder else total(laid.config.groups)
     pictures = laid.add('pictures', read_or_draw, SetConfig(
-        laid.data, augmentation(laid), folder, people, derive_seed(laid.seed, 'pictures')), {}, 30, COORDINATOR)
+        laid.data, augmentation(laid.data, laid.config.augment), folder, people, derive_seed(laid.seed, 'pictures')),
+        {}, 30, COORDINATOR)
     return pictures, laid.add('people', dealt, {'data': laid.data, 'groups': laid.config.groups,
                                                 'seed': derive_seed(laid.seed, 'groups')}, {'pictures': pictures}, 0.1)
 
 
-def augmentation(laid: Plan) -> AugmentConfig:
-    """How the set is made longer, and what its identities are; the stand-in has no layout."""
-    augment: AugmentConfig = laid.config.augment.of(laid.data.layout if 'root' in laid.folders else '')
-    return augment
-
-
 def touches(data: DataConfig, augment: AugmentConfig) -> int:
-    """Pictures of each finger of the stand-in: as few as give an identity its pictures, with all their versions."""
+    """Pictures of each finger of the stand-in: as few as give an identity its pictures."""
     fingers = data.fingers if augment.level == 'person' else 1
-    return math.ceil((data.impressions + data.query_impressions) / (augment.times * fingers))
+    return math.ceil((data.impressions + data.query_impressions) / fingers)
 
 
 def total(groups: GroupsConfig) -> int:
@@ -118,19 +120,22 @@ def no_copies(pixels: np.ndarray, everyone: ImageSet, groups: Groups) -> np.ndar
 
     A folder may hold the very pictures of victims under other names; an attack that learnt from them would look stronger.
     """
-    theirs = {image_id(everyone.pixels[row]) for group in GROUPS if group != 'attacker' for row in groups.pictures(group)}
+    people = [subject for group in GROUPS if group != 'attacker' for subject in groups.people[group]]
+    rows = np.flatnonzero(everyone.records['subject'].isin(people))  # those that nobody drew too
+    theirs = {image_id(everyone.pixels[row]) for row in rows}
     return np.array([image_id(picture) not in theirs for picture in pixels], bool)
 
 
 def foretold(laid: Plan) -> pd.DataFrame:
     """The records of `read_or_draw` as far as names alone foretell them, each path standing for a content."""
-    data, augment, root = laid.data, augmentation(laid), laid.folders.get('root')
+    data, augment, root = laid.data, augmentation(laid.data, laid.config.augment), laid.folders.get('root')
     if root:
         records = list_folder(root, data)
     else:
         records = numbered(total(laid.config.groups), replace(
             data, impressions=touches(data, augment), query_impressions=0))
-    records = identified(records.assign(image_id=records['path']), augment.level, True)
+    known = not root or augment.level == 'finger' or knows_persons(root, data)
+    records = identified(records.assign(image_id=records['path']), augment.level, known)
     if augment.times > 1:
         return foreseen_versions(records, augment.times)
     if root and data.query_impressions and not unseen_available(records, data):
@@ -143,7 +148,8 @@ def foreseen_versions(records: pd.DataFrame, times: int) -> pd.DataFrame:
     longer = records.loc[records.index.repeat(times)].reset_index(drop=True)
     version = np.tile(np.arange(times), len(records))
     marks = pd.Series([f'#{t}' if t else '' for t in version])
-    return longer.assign(image_id=longer['image_id'] + marks, altered=longer['altered'].astype(bool) | (version > 0))
+    return longer.assign(origin=longer['image_id'], image_id=longer['image_id'] + marks,
+                         altered=longer['altered'].astype(bool) | (version > 0))
 
 
 def people_lines(laid: Plan) -> list[str]:
@@ -172,6 +178,12 @@ def described(everyone: ImageSet, groups: Groups) -> dict[str, Any]:
             'image_size': [int(side) for side in everyone.pixels.shape[2:]],
             'duplicates_left_out': groups.left_out, 'ignored': int(meta.get('ignored', 0)),
             'skipped': list(meta.get('skipped', [])), 'altered_for_iia': groups.altered, 'groups': divided}
+
+
+def altered_references(everyone: ImageSet, groups: Groups) -> bool:
+    """Whether templates of victims are held against altered versions, of themselves or of others."""
+    rows = groups.references('victims', REFERENCES)
+    return 'altered' in everyone.records and bool(everyone.records['altered'].to_numpy(bool)[rows].any())
 
 
 def copies_notice(copies: int) -> str:

@@ -66,8 +66,8 @@ class AttackerConfig:
     classifier: InferenceConfig = field(default_factory=InferenceConfig)
     """Normalisation of the vectors, and the classifiers' own settings."""
     alarms: float = 0.05
-    """Share of the candidates' own vectors that may be called not as published, and of their vectors that may be missed as
-    'none of these' when their own candidate is left out."""
+    """Share of the candidates' own vectors that may be called not as published. Of their vectors when their own candidate is
+    left out, as many are not called 'none of these'; or more, where two candidates are much alike."""
     deals: int = 6
     """Classifiers of the placebo, each learnt from network labels that were shuffled anew."""
     pipeline: Literal['sensor', 'landmarks', 'box'] = 'sensor'
@@ -211,9 +211,9 @@ class InferenceStudyConfig:
                             'give one folder of labelled pictures with --data.root, or none')
         check_data(data, self.seed)
         pictures = TEMPLATE + REFERENCES + (SAME_IDENT in self.conditions)
-        check_groups(data, self.groups, GROUPS_USED, pictures)
+        check_groups(data, self.augment, self.groups, GROUPS_USED, pictures)
         if self.groups.public:
-            return check_groups(data, self.groups, ('public',), pictures)
+            return check_groups(data, self.augment, self.groups, ('public',), pictures)
         if self.candidates.recognition.extractor.weights == 'random':
             raise UserError('--groups.public 0: the candidates must come trained',
                             'give people, or --candidates.recognition.extractor.weights package')
@@ -299,8 +299,9 @@ def faces() -> InferenceStudyConfig:
 def paper() -> InferenceStudyConfig:
     """The source's own sizes (section 5), for a GPU cluster: its networks and layers, 105 in the pool, 5,000 in the zoo.
 
-    Fingers by default: lengths 512, 1,024 and 2,048; PolyU and SOCOFing are augmented as the source did. For faces:
-    --table-13 face --lengths 128 512 2048 with --data.root.
+    Fingers by default: lengths 512, 1,024 and 2,048. PolyU (--data.impressions 4 --data.query-impressions 2) and SOCOFing
+    (5 and 5: fingers of a person) are augmented as the source did; give --groups.*. For faces: --table-13 face --lengths 128
+    512 2048 with --data.root.
     """
     base = desk()
     loop = LoopConfig(images=400_000, batch=64, snapshot_every=0, device='cuda')

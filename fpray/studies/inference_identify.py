@@ -15,7 +15,7 @@ from fpray.errors import EXIT_CODE, UserError
 from fpray.store import Store
 
 NONE = 'none of these'
-CHANGED = 'not as published: adapted further, or another network that is much like it'
+CHANGED = 'it looks adapted further, or is another network much like the first'
 
 
 @dataclass(frozen=True)

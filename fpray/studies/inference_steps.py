@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import json
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -80,14 +81,19 @@ def pipeline(context: Context) -> None:
         raise UserError(f'--attacker.{config["folder"]}: pictures of {found.pixels.shape[1:]}, those of the set are '
                         f'{everyone.pixels.shape[1:]} (channels, height, width)', 'choose --data.resize so that they agree')
     own = no_copies(np.asarray(found.pixels), everyone, groups)
-    if own.sum() < 2:
-        raise UserError(f'--attacker.{config["folder"]}: nothing but copies of the set\'s own pictures',
-                        'give other people\'s pictures')
+    if own.sum() < config['least']:
+        raise UserError(f'--attacker.{config["folder"]}: {own.sum()} pictures, {(~own).sum()} copies of the set apart',
+                        f'give {config["least"]} or more, so that a quarter of them calibrates')
     (context.out / COPIES).write_text(json.dumps(int((~own).sum())))
     order = np.random.default_rng([config['seed']]).permutation(np.flatnonzero(own))
     cut = int(np.ceil(CALIBRATING * len(order)))
     for name, rows in (('calibration', order[:cut]), ('reference', order[cut:])):
         np.save(context.out / f'{name}.npy', np.asarray(found.pixels[np.sort(rows)]))
+
+
+def least_pictures(alarms: float, candidates: int) -> int:
+    """Of a folder, so that a threshold of so few alarms can be set on a quarter of them, embedded by every candidate."""
+    return math.ceil(math.ceil(1 / alarms - 1 - 1e-9) / candidates / CALIBRATING)
 
 
 def through(pixels: np.ndarray, how: str) -> np.ndarray:

@@ -15,12 +15,12 @@ from typing import Any
 from fpray.attacks.embedding_box import FolderTemplates
 from fpray.data.imageset import list_folder
 from fpray.errors import UserError
-from fpray.models.config import LINEAR
+from fpray.models.config import LINEAR, ReconstructorConfig
 from fpray.store import Stage
 from fpray.studies import inversion_steps as steps
 from fpray.studies import recognition_steps
-from fpray.studies.embedding_config import NO_ADAPT, REFERENCES
-from fpray.studies.groups import add_set, foretold, people_lines
+from fpray.studies.embedding_config import NO_ADAPT, REFERENCES, pictures_of
+from fpray.studies.groups import add_set, foretold
 from fpray.studies.inversion_analysis import numbers
 from fpray.studies.inversion_config import (
     BASELINE,
@@ -78,13 +78,9 @@ def check_early(laid: Plan) -> None:
                         'name a folder of faces, e.g. --data.root FOLDER --data.layout orl')
     if target.templates:
         laid.folders['templates'], laid.prints['templates'] = target.templates, vectors_print(target.templates)
-    if root := laid.folders.get('root'):
-        people_lines(laid)
-        if target.templates:
-            if foretold(laid)['path'].duplicated().any():
-                raise UserError('too few pictures an identity for --target.templates: altered ones have no stored template',
-                                'ask for fewer: --data.impressions, --data.query-impressions')
-            FolderTemplates(target.templates, list_folder(root, laid.config.data)).of([0])
+    if (root := laid.folders.get('root')) and target.templates:
+        steps.check_stored(foretold(laid))
+        FolderTemplates(target.templates, list_folder(root, laid.config.data)).of([0])
     for name in ('answers', 'replies'):
         if path := laid.folders.get(name):
             steps.read_answers(path)
@@ -114,9 +110,11 @@ def system_of(config: InversionConfig) -> str:
 
 
 def conditions_of(config: InversionConfig) -> tuple[str, ...]:
-    """The attacker's kinds of pictures that can be had: stored templates know none from another pipeline."""
-    stored = config.target.kind in ('templates', 'callable')
-    return tuple(each for each in config.attacker.conditions if not (stored and each == OTHER))
+    """The attacker's kinds of pictures that can be had: stored templates know none from another pipeline, a folder of
+    nobody known has none of the victims."""
+    stored, strangers = config.target.kind in ('templates', 'callable'), bool(config.attacker.folder)
+    return tuple(each for each in config.attacker.conditions if not (
+        (stored and each == OTHER) or (strangers and each == IDENT)))
 
 
 def rungs_of(config: InversionConfig) -> tuple[str, ...]:
@@ -179,7 +177,7 @@ def most_embeddings(config: InversionConfig) -> int:
 
 def stealable(config: InversionConfig) -> int:
     """Pictures of an identity beside its references."""
-    return config.data.impressions + config.data.query_impressions - REFERENCES
+    return pictures_of(config.data, config.augment) - REFERENCES
 
 
 # The stages -------------------------------------------------------------------------------------------------------
@@ -236,7 +234,7 @@ class _Layout:
         if self.ladder is not None:
             inputs['ladder'] = self.ladder
         inputs |= {stage.name: stage for stage in self.laid.stages if stage.family == 'search'}
-        inputs |= {stage.name: stage for stage in self.attackers.values() if stage.config['folder']}
+        inputs |= {f'folder/{stage.config["folder"]}': stage for stage in self.attackers.values() if stage.config['folder']}
         self.laid.add('numbers', numbers, {
             'seed': self.laid.seed, **self.bare(), 'arms': self.arms, 'system': system_of(config), 'places': self.places,
             'rungs': rungs_of(config), 'conditions': conditions_of(config), 'perceptual': self.perceptual}, inputs, 20)
@@ -376,12 +374,12 @@ class _Layout:
 
     def inverted(self, key: str, name: str, inputs: Mapping[str, Stage], guess: Stage | None, brief: bool) -> Stage:
         config = self.config
-        loop, invert, reconstructor = config.invert.loop, config.invert, config.invert.training.reconstructor
+        loop, invert = config.invert.loop, config.invert
         waits = {'place': self.place, 'needed': name} if guess is not None else {'place': '', 'needed': ''}
         asked = {'guess': guess} if guess is not None else {}
         if key == LINEAR or (config.linear and key != OWNER):
             return self.laid.add(f'reconstructor/{key}', steps.linear_reconstructor, {
-                'reconstructor': replace(reconstructor, family=LINEAR, last='none'), **waits}, {**inputs, **asked}, 2)
+                'reconstructor': ReconstructorConfig(family=LINEAR, last='none'), **waits}, {**inputs, **asked}, 2)
         if brief:
             loop = replace(loop, images=max(loop.batch, round(loop.images * invert.brief)))
         stage, rung = self.networks.get(name, (None, ''))

@@ -15,7 +15,7 @@ from fpray.metrics.rate import Rate
 from fpray.metrics.verdict import FEWEST, Words, decide
 from fpray.store import Context
 from fpray.studies import sections as page
-from fpray.studies.groups import copies_notice, described, group_notices, read_groups
+from fpray.studies.groups import altered_references, copies_notice, described, group_notices, read_groups
 from fpray.studies.inversion_comparisons import all_sections
 from fpray.studies.inversion_config import END_TO_END, JUDGE, MEAN, NEAREST, PLACEBOS, REHEARSAL, TOLD
 from fpray.studies.inversion_evidence import Evidence
@@ -145,7 +145,7 @@ class _Numbers:
         """What a reader must know about the data and the parts that were not to be had."""
         everyone, groups = self.evidence.everyone, self.evidence.groups
         found = group_notices(everyone, groups)
-        if groups.altered:
+        if altered_references(everyone, groups):
             found.append('other impressions are altered versions of the template: an easier question than another touch')
         if missed := everyone.meta.get('faces_missed'):
             found.append(f'{missed} pictures in which no face was found: the central square stands for the face')
@@ -154,7 +154,7 @@ class _Numbers:
         few = len(groups.pictures('attacker'))
         if few < 1_000 and not self.config['unknown']:
             found.append(f'the attacker learns from {few} pictures only: more would invert better')
-        folders = [path for name, path in self.context.inputs.items() if name.startswith('attacker/')]
+        folders = [path for name, path in self.context.inputs.items() if name.startswith('folder/')]
         if copies := sum(ImageSet.load(path).meta['copies'] for path in folders):
             found.append(copies_notice(copies))
         if self.config['kind'] in ('templates', 'callable') and self.evidence.tar(HEADLINE, END_TO_END) is None:

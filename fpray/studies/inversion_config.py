@@ -19,6 +19,7 @@ from fpray.studies.embedding_config import (
     TEMPLATE,
     AdaptConfig,
     CandidatesConfig,
+    augmentation,
     check_groups,
     no_address,
     once,
@@ -279,12 +280,17 @@ class InversionConfig:
             raise UserError(f'--target.kind {self.target.kind} without --data.root', 'name a folder of pictures')
         if self.align != 'none' and data.resize != 'none':
             raise UserError('--align landmarks cuts faces out of whole pictures', 'leave --data.resize out')
-        if self.target.kind == 'templates' and self.augment.of(data.layout).times > 1:
-            raise UserError('--augment.times beside --target.templates: nobody stored templates of altered pictures',
-                            'give --augment.times 1')
+        augment = augmentation(data, self.augment)
+        if augment.times > 1 and (self.target.kind == 'templates' or self.align != 'none'):
+            raise UserError(f'--augment.times {augment.times} beside --target.templates or --align: altered prints have no '
+                            'stored template, and faces are no prints', 'give --augment.times 1')
+        if self.judge.kind == 'matcher' and augment.level == 'person':
+            raise UserError('--judge.kind matcher beside identities of persons: it would compare different fingers',
+                            'give --augment.level finger')
         if self.judge.kind == 'matcher' and not data.ppi:
             raise UserError('--judge.kind matcher needs prints near 500 pixels an inch', 'state it with --data.ppi')
-        check_groups(data, self.groups, self.needed, TEMPLATE + REFERENCES + (IDENT in self.attacker.conditions))
+        check_groups(data, self.augment, self.groups, self.needed,
+                     TEMPLATE + REFERENCES + (IDENT in self.attacker.conditions))
 
     @property
     def box(self) -> bool:
@@ -412,9 +418,9 @@ def faces() -> InversionConfig:
 def paper() -> InversionConfig:
     """The source's own sizes (sections 5.1, 5.2), for a GPU cluster: ResNet and its like, 90,000 pictures, 200 epochs.
 
-    The source has 336 identities of PolyU, augmented x 50, and 600 of SOCOFing, x 10: so are these here, given by
-    --data.root and --groups.*; else people are drawn. Its networks start from ImageNet: give
-    --candidates.recognition.extractor.weights, or --allow-download.
+    The source has 336 identities of PolyU, augmented x 50 (--data.impressions 4 --data.query-impressions 2), and 600 of
+    SOCOFing, x 10 (5 and 5: the fingers of a person): so are these here, given by --data.root and --groups.*; else people
+    are drawn. Its networks start from ImageNet: give --candidates.recognition.extractor.weights, or --allow-download.
     """
     base = desk()
     cuda: dict[str, Any] = {'device': 'cuda', 'snapshot_every': 0}

@@ -115,7 +115,8 @@ def _strangers(context: Context, everyone: ImageSet, folder: str) -> ImageSet:
     others = np.array([subject not in away for subject in found.records['subject']])
     own = no_copies(np.asarray(found.pixels) if folder == 'other' else pixels, everyone, groups)  # as `everyone` is cut
     if not (others & own).any():
-        raise UserError(f'{where} shows nobody but people of the set\'s other groups', 'give other people\'s pictures')
+        raise UserError(f'{where} shows nobody but people of the set\'s other groups, or copies of their pictures',
+                        'give other people\'s pictures')
     copies = int((others & ~own).sum())
     return replace(found, pixels=pixels, meta={**found.meta, 'copies': copies}).select(np.flatnonzero(others & own))
 
@@ -127,6 +128,8 @@ def embed_by_box(context: Context) -> None:
     """vectors.npy of a network that fpray did not train: dlib's, an owner's stored templates, kept answers."""
     everyone = ImageSet.load(context.inputs['pictures'])
     kind, folders = context.config['kind'], context.settings['folders']
+    if kind == 'templates':
+        check_stored(everyone.records)
     if kind == 'callable':
         vectors = kept_answers(folders['answers'], np.asarray(everyone.pixels))
     else:
@@ -135,6 +138,17 @@ def embed_by_box(context: Context) -> None:
         vectors = box.of(np.arange(len(everyone))) if isinstance(box, FolderTemplates) else asked_in_blocks(
             box, everyone.pixels, context)
     np.save(context.out / 'vectors.npy', vectors)
+
+
+def check_stored(records: pd.DataFrame) -> None:
+    """Refuses altered versions where an owner's stored templates are the target: they would get their original's.
+
+    Raises:
+        UserError: the set holds such versions, for want of pictures.
+    """
+    if records['path'].duplicated().any():
+        raise UserError('too few pictures an identity for --target.templates: altered ones have no stored template',
+                        'ask for fewer: --data.impressions, --data.query-impressions')
 
 
 def kept_answers(path: str, pixels: np.ndarray) -> np.ndarray:

@@ -80,7 +80,7 @@ def begin(config: Any, others: Mapping[str, str], cache: str | None) -> Plan:
     """
     paths = {**{name: getattr(config.data, name) for name in PEOPLES}, **others}
     folders = {name: path for name, path in paths.items() if path}
-    if config.data.resize != 'none' and not folders.keys() & set(PEOPLES):
+    if config.data.resize != 'none' and not folders:
         raise UserError(f'--data.resize {config.data.resize} without --data.root: the stand-in is drawn at its size',
                         'name a folder of pictures')
     prints = {name: _file_hash(path) if path.endswith(('.npy', '.npz')) else fingerprint(path, cache)

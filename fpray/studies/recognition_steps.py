@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from fpray.attacks.embedding_box import EmbeddingBox
-from fpray.data.groups import labels_of
+from fpray.data.groups import held_apart, labels_of
 from fpray.data.imageset import ImageSet
 from fpray.distributed.train import Trainable, fit
 from fpray.errors import UserError
@@ -40,7 +40,7 @@ class RecognitionTask:
         start: stage of the extractor to go on from; None: fresh weights.
         group, number: whose pictures; the first so many people of it, None: all.
         rungs: (name, share of the images) of the moments that are kept, rising; () keeps the end alone.
-        held_out: pictures of each identity, the last drawn, that are not learned from.
+        held_out: pictures of each identity, the last drawn, that are not learned from; see `held_apart`.
     """
 
     pictures: Place
@@ -62,8 +62,9 @@ class RecognitionTask:
         if len(rows) < 2:
             raise UserError(f'{len(rows)} identity in the group {self.group}: a network learns to tell several apart',
                             f'give --groups.{self.group} more people')
-        learned = np.array([row for each in rows.values() for row in each[:len(each) - self.held_out]], np.int64)
-        held = np.array([row for each in rows.values() for row in each[len(each) - self.held_out:]], np.int64)
+        origins = everyone.records['origin'].to_numpy(str) if 'origin' in everyone.records else None
+        parts = [held_apart(each, origins, self.held_out) for each in rows.values()]
+        learned, held = (np.array([row for each in side for row in each], np.int64) for side in zip(*parts, strict=True))
         codes, names = labels_of(everyone.records, learned)
         start = load_extractor(locate(self.start)) if self.start is not None else None
         learner = RecognitionLearner(self.recognition, self.loop, self.seed, len(names), start=start,

@@ -4,14 +4,23 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from fpray.data.config import AugmentConfig, GroupsConfig
-from fpray.data.groups import deal
+from fpray.data.groups import deal, held_apart
 from fpray.data.imageset import ImageSet
 from fpray.errors import UserError
-from fpray.studies.groups import SetConfig, foretold, group_notices, people_lines, read_or_draw
+from fpray.studies.groups import (
+    SetConfig,
+    altered_references,
+    foretold,
+    group_notices,
+    identified,
+    people_lines,
+    read_or_draw,
+)
 from fpray.studies.inversion import plan
 from fpray.studies.inversion_config import PRESETS, InversionConfig, TargetConfig
 from tests.studies.laying import changed, with_part, write_set
@@ -35,8 +44,10 @@ def prints(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def on(folder: Path, **augment: object) -> InversionConfig:
-    config = with_part(BASE, 'data', root=str(folder), layout='socofing', impressions=4, query_impressions=2)
-    return replace(config, augment=AugmentConfig(**augment))  # type: ignore[arg-type]
+    made = AugmentConfig(**augment)  # type: ignore[arg-type]
+    data = replace(BASE.data, root=str(folder), layout='socofing', query_impressions=0,
+                   impressions=4 if made.of('socofing').level == 'person' else 1)
+    return replace(BASE, data=data, augment=made)
 
 
 def made(config: InversionConfig, folder: Path) -> tuple[ImageSet, SetConfig]:
@@ -59,22 +70,40 @@ def test_versions_stay_with_their_original_in_every_group(prints, tmp_path, leve
     assert len(homes) and (homes.map(len) == 1).all(), 'no picture has versions in two groups'
     first = everyone.records.loc[groups.templates()]
     assert not first['altered'].any(), 'what is stolen is a picture as it was taken'
+    touches = 4 if level == 'person' else 1
+    for rows in groups.rows.values():
+        drawn = everyone.records.loc[rows]
+        assert len(rows) == 10 * touches and (drawn['origin'].value_counts() == 10).all(), 'each with all its versions'
+        assert not drawn['altered'].iloc[:touches].any() and drawn['altered'].iloc[touches:].all()
+    assert altered_references(everyone, groups) == (level == 'finger'), 'of a person other fingers as they were taken'
     assert groups.altered and any('10 versions' in text for text in group_notices(everyone, groups))
     assert any('identity is a person' in text for text in group_notices(everyone, groups)) == (level == 'person')
 
 
-def test_names_alone_foretell_the_groups(prints, tmp_path):
-    for config in (on(prints, times=10), on(prints, times=10, level='person'), on(prints, level='person'),
-                   replace(BASE, augment=AugmentConfig(times=3))):
-        laid = plan(config)
-        lines = people_lines(laid)
-        records = foretold(laid)
-        wanted = config.data.impressions + config.data.query_impressions
-        victims = next(line for line in lines if 'victims' in line)
-        assert f' {2 * records.groupby("subject")["identity"].nunique().iloc[0]:,} identities' in victims
-        assert f' {wanted * 2 * records.groupby("subject")["identity"].nunique().iloc[0]:,} pictures' in victims
-    everyone, _ = made(on(prints, times=10), tmp_path / 'set')
-    assert len(foretold(plan(on(prints, times=10)))) == len(everyone)
+@pytest.mark.parametrize('augment', [{'times': 10}, {'times': 10, 'level': 'person'}, {'level': 'person'}])
+def test_names_alone_foretell_the_groups(prints, tmp_path, augment):
+    config = on(prints, **augment)
+    laid = plan(config)
+    everyone, made_of = made(config, tmp_path / 'set')
+    foreseen = deal(foretold(laid), laid.data, GROUPS, 3)
+    real = deal(everyone.records, made_of.data, GROUPS, 3)
+    assert len(foretold(laid)) == len(everyone) and foreseen.people == real.people
+    assert {name: len(rows) for name, rows in foreseen.rows.items()} == {name: len(rows) for name, rows in real.rows.items()}
+    assert any(line.startswith('  victims: 2 people') for line in people_lines(laid))
+
+
+def test_the_stand_in_is_augmented_too():
+    laid = plan(replace(BASE, augment=AugmentConfig(times=3)))
+    wanted = BASE.data.impressions + BASE.data.query_impressions
+    groups = deal(foretold(laid), laid.data, GROUPS, 3)
+    assert all(len(rows) == 3 * wanted for rows in groups.rows.values())
+
+
+def test_held_pictures_take_their_versions_along():
+    origins = np.array([*'abcabcabc'])
+    assert held_apart(range(9), origins, 1) == ([0, 1, 3, 4, 6, 7], [2, 5, 8])
+    assert held_apart([0, 3, 6], origins, 1) == ([0, 3], [6]), 'an only picture can but leave versions out'
+    assert held_apart(range(6), None, 2) == ([0, 1, 2, 3], [4, 5])
 
 
 def test_the_sources_factors_hang_on_the_layout():
@@ -87,7 +116,8 @@ def test_the_sources_factors_hang_on_the_layout():
 def test_the_sets_key_hangs_on_what_is_done_not_on_how_it_was_asked_for(prints):
     fields = {'times': 10, 'level': 'finger'}
     assert 'pictures' in changed(plan, on(prints, **fields), on(prints, **fields | {'times': 20}))
-    assert 'pictures' in changed(plan, on(prints, **fields), on(prints, **fields | {'level': 'person'}))
+    assert 'pictures' in changed(plan, on(prints, **fields), on(prints, **fields | {'strength': 'hard'}))
+    assert not changed(plan, BASE, replace(BASE, augment=AugmentConfig(strength='hard')))
     assert not changed(plan, on(prints, times=10, level='person'), on(prints, times=0, level='source'))
 
 
@@ -103,11 +133,18 @@ def test_persons_must_be_known_and_templates_be_stored(tmp_path):
     folder = write_set(tmp_path / 'set', range(1, 13), 6, 48)
     fingers = with_part(BASE, 'data', root=str(folder), layout='fvc')
     with pytest.raises(UserError, match='knows no persons'):
-        made(replace(fingers, augment=AugmentConfig(level='person')), tmp_path / 'made')
+        plan(replace(fingers, augment=AugmentConfig(level='person')))
+    with pytest.raises(UserError, match='knows no persons'):
+        identified(pd.DataFrame({'subject': ['a']}), 'person', False)
     stored = TargetConfig(kind='templates', templates=str(tmp_path))
-    with pytest.raises(UserError, match='nobody stored'):
+    with pytest.raises(UserError, match='no stored template'):
         replace(fingers, target=stored, augment=AugmentConfig(times=2))
     np.save(tmp_path / 'x.npy', np.zeros(4))
     one = write_set(tmp_path / 'one', range(1, 13), 1, 48)
+    with pytest.raises(UserError, match='faces are no prints'):
+        replace(with_part(fingers, 'data', resize='none'), align='landmarks', augment=AugmentConfig(times=2))
+    with pytest.raises(UserError, match='different fingers'):
+        replace(with_part(fingers, 'data', ppi=500), judge=replace(BASE.judge, kind='matcher'),
+                augment=AugmentConfig(level='person'))
     with pytest.raises(UserError, match='too few pictures an identity'):
         plan(replace(with_part(fingers, 'data', root=str(one), impressions=1, query_impressions=5), target=stored))

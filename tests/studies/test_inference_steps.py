@@ -28,13 +28,16 @@ def test_a_folder_is_learnt_from_and_calibrates_without_copies_of_other_groups(t
     copies = SET.pixels[DEALT.pictures('threshold')[:3]]
     for number, picture in enumerate([*copies, *fresh]):
         Image.fromarray(picture[0]).save(tmp_path / 'more' / f'{number:02d}.png')
-    made = context(tmp_path / 'pipeline', {'how': 'folder', 'folder': 'folder', 'data': DATA, 'seed': 3}, {
+    made = context(tmp_path / 'pipeline', {'how': 'folder', 'folder': 'folder', 'data': DATA, 'seed': 3, 'least': 8}, {
         'pictures': tmp_path / 'set', 'people': tmp_path / 'people'}, folders={'folder': str(tmp_path / 'more')})
     steps.pipeline(made)
     learnt, held = (np.load(made.out / f'{name}.npy') for name in ('reference', 'calibration'))
     assert len(held) == 2 and json.loads((made.out / steps.COPIES).read_text()) == 3
     assert sorted(map(bytes, [*learnt, *held])) == sorted(map(bytes, fresh)), 'each once, and no copy'
-    for number in range(3, 11):
-        (tmp_path / 'more' / f'{number:02d}.png').unlink()
-    with pytest.raises(UserError, match='nothing but copies'):
+    (tmp_path / 'more' / '10.png').unlink()
+    with pytest.raises(UserError, match='folder: 7 pictures, 3 copies of the set apart; give 8 or more'):
         steps.pipeline(replace(made, out=tmp_path))
+
+
+def test_a_folder_must_be_large_enough_to_calibrate_on():
+    assert [steps.least_pictures(0.05, candidates) for candidates in (2, 4, 19, 40)] == [38, 19, 4, 2]

@@ -138,6 +138,9 @@ def test_keys_hold_no_paths(pictures, tmp_path):
     config = on(pictures, attacker=replace(SMOKE.attacker, folder=str(write_set(tmp_path / 'more', range(1, 4), 6, 48))))
     assert all(str(tmp_path) not in str(stage.config) and str(pictures) not in str(stage.config)
                for stage in plan(config).stages)
+    assert IDENT not in plan(config).numbers.config['conditions'], 'nobody known: none of the victims'
+    folders = [name for name in plan(config).numbers.inputs if name.startswith('folder/')]
+    assert folders == ['folder/unknown'], 'once, however many conditions read it'
     moved = write_set(tmp_path / 'elsewhere', range(1, 61), 6, 48)
     assert keys(plan(on(pictures))) == keys(plan(on(moved)))
 

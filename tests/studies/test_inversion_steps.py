@@ -24,7 +24,7 @@ from fpray.models.extractors import build_extractor
 from fpray.models.reconstructor import build_reconstructor
 from fpray.studies import inversion_steps as steps
 from fpray.studies.groups import read_groups
-from fpray.studies.inversion_config import IDENT, JUDGE, OTHER, SAME, Arm
+from fpray.studies.inversion_config import IDENT, JUDGE, OTHER, PLACEBOS, SAME, Arm
 from fpray.studies.inversion_evidence import impostors
 from fpray.studies.inversion_tasks import at_depths
 from fpray.studies.recognition_steps import cosine
@@ -39,6 +39,7 @@ SET = make_set(people=23, impressions=6)
 DEALT = deal(SET.records, DATA, GROUPS, 5)
 NETWORK = ExtractorConfig('small-plain', length=16, image=(SIDE, SIDE), width=8)
 RECONSTRUCTOR = ReconstructorConfig(length=16, image=(SIDE, SIDE), width=16, blocks=3)
+PLANTED = Arm('planted', 'one', 'network', 'one')
 LOOP = LoopConfig(images=160, batch=16, snapshot_every=0, device='cpu')
 REAL = os.environ.get('FPRAY_TEST_DATA', '')
 
@@ -314,9 +315,9 @@ def test_the_mean_is_one_for_all_and_the_nearest_is_the_attackers_own(world, tmp
 # Getting in -------------------------------------------------------------------------------------------------------
 
 
-def tried(world: dict[str, Path], folder: Path, pixels: np.ndarray, **config: Any) -> tuple[pd.DataFrame, ...]:
+def tried(world: dict[str, Path], folder: Path, pixels: np.ndarray, arm: Arm = PLANTED,
+          **config: Any) -> tuple[pd.DataFrame, ...]:
     """Scores, those of the same image, and errors of planted reconstructions."""
-    arm = Arm('planted', 'one', 'network', 'one')
     made = context(folder / 'made', {}, world)
     np.save(made.out / 'pixels-0.npy', pixels)
     steps.probes_of(DEALT, arm).assign(arm=arm.name).to_parquet(made.out / 'probes.parquet')
@@ -351,6 +352,13 @@ def test_every_comparison_is_there_once_with_its_people(world, tmp_path):
     rows = judged['reference'].to_numpy()[:references]
     again = cosine(embed(network, pixels), embed(network, SET.pixels[rows]))
     assert np.allclose(judged['similarity'].to_numpy().reshape(victims, references), again, atol=1e-4)
+
+
+def test_further_draws_of_the_placebo_are_shown_to_the_judge_alone(world, tmp_path):
+    pixels = SET.pixels[DEALT.templates()]
+    for name, seen in ((PLACEBOS[0], {'one', JUDGE}), (PLACEBOS[1], {JUDGE})):
+        scores, _, errors = tried(world, tmp_path / name, pixels, arm=Arm(name, 'one', 'network', 'one', 'reordered'))
+        assert set(scores['condition']) == seen and errors['distance'].isna().all() == (len(seen) == 1)
 
 
 def test_a_system_that_cannot_be_asked_leaves_the_judge_alone(world, tmp_path):

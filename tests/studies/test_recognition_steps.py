@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fpray.data.config import DataConfig, GroupsConfig
+from fpray.data.config import AugmentConfig, DataConfig, GroupsConfig
 from fpray.data.groups import deal
 from fpray.distributed.train import fit
 from fpray.errors import UserError
@@ -105,9 +105,9 @@ def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(UserError, match='twice'):
         CandidatesConfig(names=('small-plain', 'small-plain'))
     with pytest.raises(UserError, match=r'--groups.adapt'):
-        check_groups(DATA, replace(GROUPS, adapt=0), ('adapt',), 4)
+        check_groups(DATA, AugmentConfig(), replace(GROUPS, adapt=0), ('adapt',), 4)
     with pytest.raises(UserError, match=r'--data.impressions'):
-        check_groups(DATA, GROUPS, (), 5)
+        check_groups(DATA, AugmentConfig(), GROUPS, (), 5)
 
 
 def test_similarity_is_the_cosine() -> None:
