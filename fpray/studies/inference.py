@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,8 @@ def pooled(config: InferenceStudyConfig) -> list[Member]:
     known = {row.name: _of_pool(row, pool) for row in POOL} | {name: _lite(name, pool) for name in steps.installed(LITE)}
     names = list(known) if pool.names == (ALL,) else [name for name in pool.names if name in known or name not in LITE]
     if unknown := [name for name in names if name not in known]:
-        raise UserError(f'--pool.names: unknown network {unknown[0]!r}', f'choose from all, {", ".join(known)}')
+        near = [*get_close_matches(unknown[0], known, 5, 0), '...']
+        raise UserError(f'--pool.names: unknown network {unknown[0]!r}', f'choose from all, none, {", ".join(near)}')
     found = [known[name] for name in names]
     lengths = [each.extractor.length for each in found]
     if alone := next((each for each in found if lengths.count(each.extractor.length) == 1), None):

@@ -30,7 +30,7 @@ SAME_IDENT, SAME_PIPELINE, DIFF_PIPELINE, OWN_FOLDER = CONDITIONS = (
 """What the attacker's pictures are (section 5.3): others of the victims, other people's by the same pipeline, other people's
 by another; and, beyond the source, a folder that belongs to nobody known."""
 GROUPS_USED = ('adapt', 'attacker', 'threshold', 'victims')
-ALL = 'all'
+ALL, NONE = 'all', 'none'
 FAST = (
     'resnet14t', 'efficientnet_b0', 'hgnetv2_b0', 'mobileone_s2',
     'efficientnet_lite0', 'tf_efficientnet_b0', 'mobilenetv3_small_050', 'mobilenetv3_small_100',
@@ -115,7 +115,7 @@ class PoolConfig:
     """Let timm fetch weights from its hub; else they are an installed package's, or random and said to be."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, 'names', tuple(self.names))
+        object.__setattr__(self, 'names', () if tuple(self.names) == (NONE,) else tuple(self.names))
         once('--pool.names', self.names)
         for name, low in (('images', 40), ('further', 0), ('twins', 0), ('batch', 2), ('threads', 1)):
             whole(f'--pool.{name}', getattr(self, name), low)

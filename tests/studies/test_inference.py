@@ -129,6 +129,9 @@ def test_the_pool_is_named_by_its_table_and_needs_two_of_a_length():
     lengths = [each.extractor.length for each in every if each.name not in LITE]
     assert len(lengths) == 105 and [lengths.count(length) for length in (2048, 1024, 512, 128)] == [39, 24, 31, 11]
     assert pooled(with_part(DESK, 'pool', names=())) == []
+    assert pooled(with_part(DESK, 'pool', names=('none',))) == []
+    with pytest.raises(UserError, match=r'unknown network .resnet1.; choose from all, none, (?=.*resnet18,).*\.\.\.$'):
+        pooled(with_part(DESK, 'pool', names=('resnet1', every[0].name)))
     with pytest.raises(UserError, match=r'unknown network .nosuch.'):
         pooled(with_part(DESK, 'pool', names=('nosuch', every[0].name)))
     with pytest.raises(UserError, match='only network of length'):
