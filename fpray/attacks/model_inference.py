@@ -35,6 +35,7 @@ from fpray.training.loop import Pictures, train
 Ranges = tuple[np.ndarray, np.ndarray]
 NONE_OF_THESE: Literal['none of these'] = 'none of these'
 TEMPERATURES = (1e-2, 1e3)  # between these the confidence is calibrated
+LEFT_OUT = 8  # candidates at most that are left out in turn, to see what an outsider looks like
 TINY = 1e-6  # of the [0, 1] scale: below it two normalised values are the same
 
 
@@ -328,7 +329,8 @@ def _fit_linear(
 # Confidence, and 'none of these' ----------------------------------------------------------------------------
 
 
-def calibrate(fitted: Fitted, vectors: np.ndarray, labels: np.ndarray, alarms: float = 0.05) -> Fitted:
+def calibrate(fitted: Fitted, vectors: np.ndarray, labels: np.ndarray, alarms: float = 0.05,
+              learnt: tuple[np.ndarray, np.ndarray] | None = None) -> Fitted:
     """Set temperature and thresholds on vectors of people that neither the classifier nor the verdict sees.
 
     The temperature minimises the cross-entropy (Guo et al. 2017). A right answer counts (n + 1) / (n + 2), not 1, as in
@@ -338,8 +340,10 @@ def calibrate(fitted: Fitted, vectors: np.ndarray, labels: np.ndarray, alarms: f
         fitted: from `fit`.
         vectors: (n, length) raw vectors of known candidates.
         labels: (n,) their candidates.
-        alarms: share of known vectors that may pass for changed ones, see `unknown_threshold`; and of the scores as
-            outsiders below which `foreign` lies.
+        alarms: share of known vectors that may pass for changed ones, see `unknown_threshold`; and of outsiders' scores
+            below which `foreign` lies.
+        learnt: the vectors and labels that it was fitted to, whose candidates are outsiders in turn; None: what is not as
+            published is none of these.
 
     Returns:
         A copy with all three set.
@@ -359,19 +363,27 @@ def calibrate(fitted: Fitted, vectors: np.ndarray, labels: np.ndarray, alarms: f
 
     found = minimize_scalar(loss, bounds=tuple(np.log(TEMPERATURES)), method='bounded')
     threshold = unknown_threshold(unknown_score(fitted, vectors), alarms)
-    return replace(fitted, temperature=float(np.exp(found.x)), threshold=threshold,
-                   foreign=-unknown_threshold(-scores_as_outsiders(fitted, vectors, labels), alarms))
+    foreign = 0.0 if learnt is None else -unknown_threshold(-outsiders(fitted, *learnt), alarms)
+    return replace(fitted, temperature=float(np.exp(found.x)), threshold=threshold, foreign=foreign)
 
 
-def scores_as_outsiders(fitted: Fitted, vectors: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(n,) float64: the unknown scores that known vectors would have if their own candidate were not known.
+def outsiders(fitted: Fitted, vectors: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(m,) float64: the unknown scores of reference vectors by the footprints of the other candidates alone.
 
-    An attacker has no network from outside the pool; but each candidate is one to the others. Candidates may be more
-    unlike each other than a network from outside is unlike one of them, e.g. one of the same family: that one is missed.
+    An attacker has no network from outside the pool; but each candidate is one to the others: it is left out, of many
+    candidates eight in turn. A network that is less unlike a candidate than these are unlike each other, e.g. one of the
+    same family, has lower scores.
+
+    Args:
+        vectors: (n, length) raw reference vectors.
+        labels: (n,) their candidates.
     """
-    distances = fitted.footprint.distances(fitted.normalised(vectors))
-    distances[np.arange(len(labels)), labels] = np.inf
-    return np.asarray(distances.min(axis=1))
+    values, found = fitted.normalised(vectors), []
+    for out in np.unique(np.linspace(0, fitted.classes - 1, LEFT_OUT).round()):
+        rest = labels != out
+        others = np.unique(labels[rest], return_inverse=True)[1]
+        found.append(Footprint.of(values[rest], others, fitted.classes - 1).distances(values[~rest]).min(axis=1))
+    return np.concatenate(found)
 
 
 def unknown_score(fitted: Fitted, vectors: np.ndarray) -> np.ndarray:

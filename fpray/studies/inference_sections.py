@@ -158,10 +158,10 @@ def strangers(study: InferenceStudy) -> page.Body:
                         'false alarms', 'called none of these', drawn, diagonal=True)] if drawn else []
     return page.section('unknown', '"None of these"', 'How unlike all candidates a vector is: its Mahalanobis distance from '
                         'the nearest candidate\'s mean. No classifier has a part in it. The attacker has no network from '
-                        'outside, but each candidate is one to the others: "none of these" is said of a vector that is '
-                        f'not as published, and not among the {share:.0%} of the candidates\' vectors that lie nearest to '
-                        'another candidate either. An outsider that is more like a candidate than these are like each other '
-                        'is missed, and where two are much alike, so are others: the shares stand below.', tables, plots)
+                        'outside, but each candidate is one to the others, and is left out in turn: "none of these" is said '
+                        f'of a vector that is not as published, and farther away than the nearest {share:.0%} of those '
+                        'outsiders. A network that is more like a candidate than these are like each other is missed.',
+                        tables, plots)
 
 
 def _apart(study: InferenceStudy, table: pd.DataFrame, side: str) -> tuple[list[Rate], tuple[list[float], list[float]]]:

@@ -189,7 +189,7 @@ def classifier(context: Context) -> None:
     learnt, held = material(config, read_groups(context.inputs['people']), candidates)
     for number, kind in enumerate(config['kinds']):
         fitted = fit(kind, *learnt, len(candidates), derive_seed(config['seed'], kind), config['classifier'])
-        calibrate(fitted, *held, alarms=config['alarms']).save(context.out / kind)
+        calibrate(fitted, *held, config['alarms'], learnt).save(context.out / kind)
         context.progress(number + 1, len(config['kinds']), 'classifiers')
     (context.out / 'learnt.json').write_text(json.dumps({
         'names': config['names'], 'vectors': len(learnt[0]), 'calibration': len(held[0])}))
@@ -242,7 +242,7 @@ def unknown(context: Context) -> None:
 def _footprint(config: Mapping[str, Any], groups: Groups, pool: Sequence[Vectors]) -> Fitted:
     """A pool's footprints with their thresholds; the cheapest classifier, for none is asked."""
     learnt, held = material(config, groups, pool)
-    return calibrate(fit('nearest', *learnt, len(pool), 0, config['classifier']), *held, alarms=config['alarms'])
+    return calibrate(fit('nearest', *learnt, len(pool), 0, config['classifier']), *held, config['alarms'], learnt)
 
 
 def _unlike(fitted: Fitted, asked: np.ndarray, rows: np.ndarray, **facts: Any) -> pd.DataFrame:
@@ -306,7 +306,7 @@ def twins(context: Context) -> None:
     own = {**config, 'condition': SAME_PIPELINE, 'vectors': 2 * config['vectors']}  # twins have no others
     learnt, held = material(own, groups, everyone)
     both = fit(PRIMARY, *learnt, len(everyone), config['seed'], config['classifier'])
-    both = calibrate(both, *held, alarms=config['alarms'])
+    both = calibrate(both, *held, config['alarms'])
     pd.concat([said(both, each.of(rows), rows, network=number) for number, each in enumerate(everyone)],
               ignore_index=True).to_parquet(context.out / 'both.parquet', index=False)
 
@@ -368,8 +368,9 @@ def pool(context: Context) -> None:
             return np.split(read_vectors(folder, int(length), name), cuts)
 
         learnt, held, asked = zip(*map(parts, known), strict=True)
-        fitted = fit(PRIMARY, *labelled(learnt), len(known), derive_seed(config['seed'], length), config['classifier'])
-        fitted = calibrate(fitted, *labelled(held), alarms=config['alarms'])
+        reference = labelled(learnt)
+        fitted = fit(PRIMARY, *reference, len(known), derive_seed(config['seed'], length), config['classifier'])
+        fitted = calibrate(fitted, *labelled(held), config['alarms'], reference)
         fitted.save(context.out / length)
         twins = [(at, f'{name} (twin)') for at, name in enumerate(known) if f'{name} (twin)' in ready]
         for twin, some in ((False, list(enumerate(asked))), (True, [(at, parts(name)[2]) for at, name in twins])):

@@ -215,11 +215,11 @@ def _inferred(context: Context, asked: Asked, groups: Groups, able: list[str], k
               stolen: Mapping[str, np.ndarray]) -> dict[str, Any]:
     config = context.config
     labels = np.repeat(np.arange(len(able)), [len(known[name]) for name in able])
-    fitted = fit('auxiliary', np.concatenate([known[name] for name in able]), labels, len(able), config['seed'],
-                 config['inference'])
+    learnt = np.concatenate([known[name] for name in able]), labels
+    fitted = fit('auxiliary', *learnt, len(able), config['seed'], config['inference'])
     others = asked.at(groups.pictures('threshold'))
     fitted = calibrate(fitted, np.concatenate([asked.vectors(name)[others] for name in able]),
-                       np.repeat(np.arange(len(able)), len(others)))
+                       np.repeat(np.arange(len(able)), len(others)), learnt=learnt)
     fitted.save(context.out)
     answers = {}
     for rung, vectors in stolen.items():

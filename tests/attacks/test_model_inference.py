@@ -19,10 +19,10 @@ from fpray.attacks.model_inference import (
     identify,
     load_fitted,
     normalise,
+    outsiders,
     project,
     ranges_of,
-    scores_as_outsiders,
-    unknown_score,
+        unknown_score,
     unknown_threshold,
 )
 from fpray.attacks.threat import ThreatModel
@@ -49,7 +49,8 @@ def sources(count: int, seed: int, apart: float = 2.0, classes: int = 2) -> tupl
 
 @pytest.fixture(scope='module', params=KINDS)
 def fitted(request: pytest.FixtureRequest) -> Fitted:
-    return calibrate(fit(request.param, *sources(300, 1), 2, 3, CONFIG), *sources(150, 2), alarms=0.05)
+    learnt = sources(300, 1)
+    return calibrate(fit(request.param, *learnt, 2, 3, CONFIG), *sources(150, 2), 0.05, learnt)
 
 
 def test_two_sources_are_told_apart(fitted: Fitted) -> None:
@@ -119,7 +120,8 @@ def test_a_third_source_is_none_of_these(fitted: Fitted) -> None:
 
 def test_an_adapted_candidate_is_changed_and_a_stranger_is_none_of_these() -> None:
     """Five candidates and five strangers, all alike apart; a candidate that moved a quarter of the way is still one."""
-    one = calibrate(fit('nearest', *sources(200, 1, 4, 5), 5, 3, CONFIG), *sources(100, 2, 4, 5))
+    learnt = sources(200, 1, 4, 5)
+    one = calibrate(fit('nearest', *learnt, 5, 3, CONFIG), *sources(100, 2, 4, 5), learnt=learnt)
     assert one.limit == one.foreign > one.threshold
     strange = [np.mean(unknown_score(one, source(number, 300, 5, 4)) > one.limit) for number in range(5, 10)]
     moved = [unknown_score(one, 0.75 * source(number, 300, 5, 4) + 0.25 * source(number + 5, 300, 5, 4))
@@ -129,14 +131,16 @@ def test_an_adapted_candidate_is_changed_and_a_stranger_is_none_of_these() -> No
 
 
 def test_outsiders_are_judged_by_the_other_candidates_alone() -> None:
-    vectors, labels = sources(60, 2, classes=3)
-    one = fit('nearest', *sources(200, 1, classes=3), 3, 3, CONFIG)
-    scores, distances = scores_as_outsiders(one, vectors, labels), one.footprint.distances(one.normalised(vectors))
-    for number in range(3):
-        mine = labels == number
-        np.testing.assert_array_equal(scores[mine], np.delete(distances, number, 1).min(axis=1)[mine])
-    found = calibrate(one, vectors, labels, 0.1)
+    learnt, held = sources(60, 1, classes=3), sources(60, 2, classes=3)
+    one = fit('nearest', *learnt, 3, 3, CONFIG)
+    scores, values = outsiders(one, *learnt), one.normalised(learnt[0])
+    for out in range(3):
+        rest = learnt[1] != out
+        without = inference.Footprint.of(values[rest], np.repeat([0, 1], 60), 2)
+        np.testing.assert_allclose(scores[60 * out:60 * out + 60], without.distances(values[~rest]).min(axis=1))
+    found = calibrate(one, *held, 0.1, learnt)
     assert 0.08 <= np.mean(scores < found.foreign) <= 0.1
+    assert calibrate(one, *held, 0.1).limit == found.threshold, 'nobody left out: what is changed is none of these'
 
 
 def test_without_footprints_nothing_is_strange() -> None:

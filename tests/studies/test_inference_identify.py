@@ -31,7 +31,7 @@ def write_classifiers(context: Context) -> None:
     for kind, order in (('candidates', [0, 1, 2]), ('pool', [2, 1, 0])):
         learnt, held = (np.concatenate([source(number, 60, seed) for number in order]) for seed in (1, 2))
         labels = np.repeat(np.arange(3), 60)
-        fitted = calibrate(fit('linear', learnt, labels, 3, 0, InferenceConfig()), held, labels)
+        fitted = calibrate(fit('linear', learnt, labels, 3, 0, InferenceConfig()), held, labels, learnt=(learnt, labels))
         fitted.save(context.out / kind / str(LENGTH))
     names = {'candidates': {str(LENGTH): NAMES}, 'pool': {str(LENGTH): [f'pool-{name}' for name in NAMES[::-1]]}}
     (context.out / 'names.json').write_text(json.dumps(names))
