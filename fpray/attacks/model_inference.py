@@ -340,8 +340,8 @@ def calibrate(fitted: Fitted, vectors: np.ndarray, labels: np.ndarray, alarms: f
         fitted: from `fit`.
         vectors: (n, length) raw vectors of known candidates.
         labels: (n,) their candidates.
-        alarms: share of known vectors that may pass for changed ones, see `unknown_threshold`; and of outsiders' scores
-            below which `foreign` lies.
+        alarms: share of known vectors that may pass for changed ones, see `unknown_threshold`; and of the scores of the
+            least unlike outsider, below which `foreign` lies.
         learnt: the vectors and labels that it was fitted to, whose candidates are outsiders in turn; None: what is not as
             published is none of these.
 
@@ -363,12 +363,12 @@ def calibrate(fitted: Fitted, vectors: np.ndarray, labels: np.ndarray, alarms: f
 
     found = minimize_scalar(loss, bounds=tuple(np.log(TEMPERATURES)), method='bounded')
     threshold = unknown_threshold(unknown_score(fitted, vectors), alarms)
-    foreign = 0.0 if learnt is None else -unknown_threshold(-outsiders(fitted, *learnt), alarms)
+    foreign = 0.0 if learnt is None else min(-unknown_threshold(-scores, alarms) for scores in outsiders(fitted, *learnt))
     return replace(fitted, temperature=float(np.exp(found.x)), threshold=threshold, foreign=foreign)
 
 
-def outsiders(fitted: Fitted, vectors: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(m,) float64: the unknown scores of reference vectors by the footprints of the other candidates alone.
+def outsiders(fitted: Fitted, vectors: np.ndarray, labels: np.ndarray) -> list[np.ndarray]:
+    """Of each left-out candidate (m,) float64: its reference vectors' unknown scores by the others' footprints alone.
 
     An attacker has no network from outside the pool; but each candidate is one to the others: it is left out, of many
     candidates eight in turn. A network that is less unlike a candidate than these are unlike each other, e.g. one of the
@@ -383,7 +383,7 @@ def outsiders(fitted: Fitted, vectors: np.ndarray, labels: np.ndarray) -> np.nda
         rest = labels != out
         others = np.unique(labels[rest], return_inverse=True)[1]
         found.append(Footprint.of(values[rest], others, fitted.classes - 1).distances(values[~rest]).min(axis=1))
-    return np.concatenate(found)
+    return found
 
 
 def unknown_score(fitted: Fitted, vectors: np.ndarray) -> np.ndarray:

@@ -66,8 +66,8 @@ class AttackerConfig:
     classifier: InferenceConfig = field(default_factory=InferenceConfig)
     """Normalisation of the vectors, and the classifiers' own settings."""
     alarms: float = 0.05
-    """Share of the candidates' own vectors that may be called not as published. Of their vectors when their own candidate is
-    left out, as many are not called 'none of these'; or more, where two candidates are much alike."""
+    """Share of the candidates' own vectors that may be called not as published; and of the vectors of the least unlike
+    candidate, left out, that are not called 'none of these'."""
     deals: int = 6
     """Classifiers of the placebo, each learnt from network labels that were shuffled anew."""
     pipeline: Literal['sensor', 'landmarks', 'box'] = 'sensor'

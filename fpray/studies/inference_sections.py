@@ -159,8 +159,8 @@ def strangers(study: InferenceStudy) -> page.Body:
     return page.section('unknown', '"None of these"', 'How unlike all candidates a vector is: its Mahalanobis distance from '
                         'the nearest candidate\'s mean. No classifier has a part in it. The attacker has no network from '
                         'outside, but each candidate is one to the others, and is left out in turn: "none of these" is said '
-                        f'of a vector that is not as published, and farther away than the nearest {share:.0%} of those '
-                        'outsiders. A network that is more like a candidate than these are like each other is missed.',
+                        f'of a vector that is not as published, and farther away than the nearest {share:.0%} of the least '
+                        'unlike one\'s. A network that is more like a candidate than these are like each other is missed.',
                         tables, plots)
 
 

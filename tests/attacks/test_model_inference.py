@@ -137,9 +137,10 @@ def test_outsiders_are_judged_by_the_other_candidates_alone() -> None:
     for out in range(3):
         rest = learnt[1] != out
         without = inference.Footprint.of(values[rest], np.repeat([0, 1], 60), 2)
-        np.testing.assert_allclose(scores[60 * out:60 * out + 60], without.distances(values[~rest]).min(axis=1))
+        np.testing.assert_allclose(scores[out], without.distances(values[~rest]).min(axis=1))
     found = calibrate(one, *held, 0.1, learnt)
-    assert 0.08 <= np.mean(scores < found.foreign) <= 0.1
+    below = [np.mean(each < found.foreign) for each in scores]
+    assert 0.08 <= max(below) <= 0.1 and min(below) == 0, 'the least unlike one decides'
     assert calibrate(one, *held, 0.1).limit == found.threshold, 'nobody left out: what is changed is none of these'
 
 
