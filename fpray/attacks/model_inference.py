@@ -363,8 +363,8 @@ def calibrate(fitted: Fitted, vectors: np.ndarray, labels: np.ndarray, alarms: f
 
     found = minimize_scalar(loss, bounds=tuple(np.log(TEMPERATURES)), method='bounded')
     threshold = unknown_threshold(unknown_score(fitted, vectors), alarms)
-    foreign = 0.0 if learnt is None else min(-unknown_threshold(-scores, alarms) for scores in outsiders(fitted, *learnt))
-    return replace(fitted, temperature=float(np.exp(found.x)), threshold=threshold, foreign=foreign)
+    away = [] if learnt is None else [np.quantile(each, alarms, method='lower') for each in outsiders(fitted, *learnt)]
+    return replace(fitted, temperature=float(np.exp(found.x)), threshold=threshold, foreign=float(min(away, default=0.0)))
 
 
 def outsiders(fitted: Fitted, vectors: np.ndarray, labels: np.ndarray) -> list[np.ndarray]:

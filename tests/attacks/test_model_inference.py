@@ -141,6 +141,8 @@ def test_outsiders_are_judged_by_the_other_candidates_alone() -> None:
     found = calibrate(one, *held, 0.1, learnt)
     below = [np.mean(each < found.foreign) for each in scores]
     assert 0.08 <= max(below) <= 0.1 and min(below) == 0, 'the least unlike one decides'
+    few = (np.concatenate([source(number, 5, 1) for number in range(3)]), np.repeat(np.arange(3), 5))
+    assert calibrate(one, *held, 0.1, few).foreign > 0, 'so few vectors of each have a least one too'
     assert calibrate(one, *held, 0.1).limit == found.threshold, 'nobody left out: what is changed is none of these'
 
 
