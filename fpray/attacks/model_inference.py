@@ -330,7 +330,7 @@ def _fit_linear(
 
 
 def calibrate(fitted: Fitted, vectors: np.ndarray, labels: np.ndarray, alarms: float = 0.05,
-              learnt: tuple[np.ndarray, np.ndarray] | None = None) -> Fitted:
+              away: Sequence[np.ndarray] = ()) -> Fitted:
     """Set temperature and thresholds on vectors of people that neither the classifier nor the verdict sees.
 
     The temperature minimises the cross-entropy (Guo et al. 2017). A right answer counts (n + 1) / (n + 2), not 1, as in
@@ -342,8 +342,7 @@ def calibrate(fitted: Fitted, vectors: np.ndarray, labels: np.ndarray, alarms: f
         labels: (n,) their candidates.
         alarms: share of known vectors that may pass for changed ones, see `unknown_threshold`; and of the scores of the
             least unlike outsider, below which `foreign` lies.
-        learnt: the vectors and labels that it was fitted to, whose candidates are outsiders in turn; None: what is not as
-            published is none of these.
+        away: scores of `outsiders`, the same for every kind of classifier; (): what is not as published is none of these.
 
     Returns:
         A copy with all three set.
@@ -363,8 +362,8 @@ def calibrate(fitted: Fitted, vectors: np.ndarray, labels: np.ndarray, alarms: f
 
     found = minimize_scalar(loss, bounds=tuple(np.log(TEMPERATURES)), method='bounded')
     threshold = unknown_threshold(unknown_score(fitted, vectors), alarms)
-    away = [] if learnt is None else [np.quantile(each, alarms, method='lower') for each in outsiders(fitted, *learnt)]
-    return replace(fitted, temperature=float(np.exp(found.x)), threshold=threshold, foreign=float(min(away, default=0.0)))
+    foreign = min((float(np.quantile(scores, alarms, method='lower')) for scores in away), default=0.0)
+    return replace(fitted, temperature=float(np.exp(found.x)), threshold=threshold, foreign=foreign)
 
 
 def outsiders(fitted: Fitted, vectors: np.ndarray, labels: np.ndarray) -> list[np.ndarray]:

@@ -121,18 +121,24 @@ def augmented(original: ImageSet, times: int, seed: int, kinds: Sequence[str] = 
         pixels[n] = picture
         ids.append(images.image_id(picture))
         progress(n + 1, len(pixels))
-    longer = records.loc[records.index.repeat(times)].reset_index(drop=True)
-    version = np.tile(np.arange(times), len(records))
-    before = longer['altered'].to_numpy(bool) if 'altered' in longer else np.zeros(len(longer), bool)
+    longer, version = lengthened(records, times)
     marks = pd.Series([f'/{names[t]}-{t}' if t else '' for t in version])
-    longer = longer.assign(origin=longer['image_id'], image_id=ids, altered=before | (version > 0),
-                           impression=longer['impression'].astype(str) + marks)
+    longer = longer.assign(image_id=ids, impression=longer['impression'].astype(str) + marks)
     made = {'times': times, 'seed': seed, 'kinds': list(kinds), 'strength': strength}
     result = ImageSet(pixels, longer, {**original.meta, 'augmented': made})
     if into is None:
         return result
     result.save(into)
     return ImageSet.load(into)
+
+
+def lengthened(records: pd.DataFrame, times: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """Records with every row `times` over, and which version each is, 0 the original: that alone is as altered as it was,
+    and its image_id is the origin of all."""
+    longer = records.loc[records.index.repeat(times)].reset_index(drop=True)
+    version = np.tile(np.arange(times), len(records))
+    before = longer['altered'].to_numpy(bool) if 'altered' in longer else np.zeros(len(longer), bool)
+    return longer.assign(origin=longer['image_id'], altered=before | (version > 0)), version
 
 
 def _mapped(into: Path, shape: tuple[int, ...]) -> np.ndarray:

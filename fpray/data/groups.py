@@ -108,12 +108,12 @@ def deal(records: pd.DataFrame, data: DataConfig, sizes: GroupsConfig, seed: int
         UserError: too few people, or too few pictures an identity.
     """
     several, again, altered = picture_kinds(records)
-    fit, asked = ~several & ~again, data.impressions + data.query_impressions
-    wanted = asked if 'origin' in records else max(2, asked)
+    fit, augmented = ~several & ~again, 'origin' in records
+    wanted = max(1 if augmented else 2, data.impressions + data.query_impressions)
     rows = {identity: _drawn(identity, real, fake, seed, wanted) for identity, (real, fake) in _both(
-        records, fit, altered, 'origin' not in records).items()}
+        records, fit & ~altered if augmented else fit, altered).items()}
     usable = {identity: found for identity, found in rows.items() if len(found) >= wanted}
-    if 'origin' in records:
+    if augmented:
         usable = _with_versions(usable, records, fit & altered)
     if not usable:
         most = max((len(found) for found in rows.values()), default=0)
@@ -141,14 +141,10 @@ def held_apart(rows: Sequence[int], origins: np.ndarray | None, count: int) -> t
             versions, unless the identity has no others; None: the set is not augmented.
         count: at least 1.
     """
-    order = [] if origins is None else list(dict.fromkeys(origins[list(rows)]))
-    if len(order) <= count:
-        return list(rows[:-count]), list(rows[-count:])
-    away = set(order[-count:])
-    parts: tuple[list[int], list[int]] = ([], [])
-    for row in rows:
-        parts[origins[row] in away].append(row)  # type: ignore[index]
-    return parts
+    if origins is not None and len(order := list(dict.fromkeys(origins[list(rows)]))) > count:
+        away = set(order[-count:])
+        return [row for row in rows if origins[row] not in away], [row for row in rows if origins[row] in away]
+    return list(rows[:-count]), list(rows[-count:])
 
 
 def _with_versions(drawn: Mapping[str, list[int]], records: pd.DataFrame, versions: np.ndarray) -> dict[str, list[int]]:
@@ -162,11 +158,9 @@ def _with_versions(drawn: Mapping[str, list[int]], records: pd.DataFrame, versio
             for identity, rows in drawn.items()}
 
 
-def _both(records: pd.DataFrame, fit: np.ndarray, altered: np.ndarray,
-          fill: bool) -> dict[str, tuple[list[int], list[int]]]:
-    """Identity -> its rows as they were taken, and its altered ones if they may fill up; without the former it is left
-    out."""
-    real, fake = by_identity(records, fit & ~altered), by_identity(records, fit & altered) if fill else {}
+def _both(records: pd.DataFrame, fit: np.ndarray, altered: np.ndarray) -> dict[str, tuple[list[int], list[int]]]:
+    """Identity -> its rows as they were taken, and its altered ones; identities without the former are left out."""
+    real, fake = by_identity(records, fit & ~altered), by_identity(records, fit & altered)
     return {identity: (rows, fake.get(identity, [])) for identity, rows in real.items()}
 
 

@@ -14,8 +14,6 @@ RUNGS = tuple(rung.name for rung in ADAPTATIONS)
 """No-adapt, FT-1, ..., FT-5 (Tangari et al. 2023, section 5.3)."""
 NO_ADAPT = RUNGS[0]
 TEMPLATE, REFERENCES = 1, 2  # pictures an identity that are enrolled (and stolen), and that the template is compared with
-
-
 SOURCE = AugmentConfig(times=0, level='source')
 """Sets of pictures as Tangari et al. 2023 make them (section 5.1)."""
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fpray.data.augment import augmented
+from fpray.data.augment import augmented, lengthened
 from fpray.data.config import GROUPS, AugmentConfig, DataConfig, GroupsConfig
 from fpray.data.groups import Groups, deal
 from fpray.data.images import image_id
@@ -43,7 +43,7 @@ def add_set(laid: Plan) -> tuple[Stage, Stage]:
         UserError: the names of the pictures alone show that the set cannot be divided as asked.
     """
     if 'root' in laid.folders:
-        people_lines(laid)
+        foreseen(laid)
     folder = laid.prints.get('root', '')
     people = 0 if folder else total(laid.config.groups)
     pictures = laid.add('pictures', read_or_draw, SetConfig(
@@ -137,19 +137,20 @@ def foretold(laid: Plan) -> pd.DataFrame:
     known = not root or augment.level == 'finger' or knows_persons(root, data)
     records = identified(records.assign(image_id=records['path']), augment.level, known)
     if augment.times > 1:
-        return foreseen_versions(records, augment.times)
+        longer, version = lengthened(records, augment.times)
+        return longer.assign(image_id=longer['origin'] + pd.Series([f'#{t}' if t else '' for t in version]))
     if root and data.query_impressions and not unseen_available(records, data):
         return with_foreseen_versions(records, data.query_impressions)
     return records
 
 
-def foreseen_versions(records: pd.DataFrame, times: int) -> pd.DataFrame:
-    """Records as `augmented` will lengthen them."""
-    longer = records.loc[records.index.repeat(times)].reset_index(drop=True)
-    version = np.tile(np.arange(times), len(records))
-    marks = pd.Series([f'#{t}' if t else '' for t in version])
-    return longer.assign(origin=longer['image_id'], image_id=longer['image_id'] + marks,
-                         altered=longer['altered'].astype(bool) | (version > 0))
+def foreseen(laid: Plan) -> Groups:
+    """How the people are divided, as far as names alone foretell it.
+
+    Raises:
+        UserError: not even the names give enough people or impressions.
+    """
+    return deal(foretold(laid), laid.data, laid.config.groups, derive_seed(laid.seed, 'groups'))
 
 
 def people_lines(laid: Plan) -> list[str]:
@@ -158,7 +159,7 @@ def people_lines(laid: Plan) -> list[str]:
     Raises:
         UserError: not even the names give enough people or impressions.
     """
-    groups = deal(foretold(laid), laid.data, laid.config.groups, derive_seed(laid.seed, 'groups'))
+    groups = foreseen(laid)
     note = ', by names alone: copies and unreadable files are known after reading' if 'root' in laid.folders else ''
     return [f'people a group{note}', *(f'  {group}: {len(people):,} people, {len(groups.of(group)):,} identities, '
                                        f'{len(groups.pictures(group)):,} pictures'

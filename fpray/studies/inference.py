@@ -203,7 +203,7 @@ class _Layout:
         name = 'folder' if condition == OWN_FOLDER else 'other' if attacker.other else ''
         return self.laid.add(f'pipeline/{condition}', steps.pipeline, {
             'how': 'folder' if name else attacker.pipeline, 'data': _plain(self.laid.data), 'folder': name,
-            'least': steps.least_pictures(attacker.alarms, min(map(len, self.candidates.values()))),
+            'least': steps.least_pictures(attacker.alarms, min(map(len, self.candidates.values()))) if name else 0,
             'print': self.laid.prints.get(name, ''), 'seed': self.seed('pipeline', condition)}, self.base, 4)
 
     def vectors(self, name: str, network: Stage, ladder: Stage | None = None) -> Stage:

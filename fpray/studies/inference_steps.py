@@ -24,7 +24,7 @@ from fpray.attacks.attributes import (
     part_digits,
     train_one,
 )
-from fpray.attacks.model_inference import Fitted, calibrate, fit, load_fitted, project, unknown_score
+from fpray.attacks.model_inference import Fitted, calibrate, fit, load_fitted, outsiders, project, unknown_score
 from fpray.data.augment import align, sensor
 from fpray.data.digits import load_digits
 from fpray.data.groups import Groups, labels_of, places
@@ -187,9 +187,11 @@ def classifier(context: Context) -> None:
     """One folder a kind, as `Fitted.save` writes it; learnt.json: the candidates' names, and how much was learnt from."""
     config, candidates = context.config, sources(context)
     learnt, held = material(config, read_groups(context.inputs['people']), candidates)
+    away: list[np.ndarray] = []
     for number, kind in enumerate(config['kinds']):
         fitted = fit(kind, *learnt, len(candidates), derive_seed(config['seed'], kind), config['classifier'])
-        calibrate(fitted, *held, config['alarms'], learnt).save(context.out / kind)
+        away = away or outsiders(fitted, *learnt)  # no kind of classifier has a part in it
+        calibrate(fitted, *held, config['alarms'], away).save(context.out / kind)
         context.progress(number + 1, len(config['kinds']), 'classifiers')
     (context.out / 'learnt.json').write_text(json.dumps({
         'names': config['names'], 'vectors': len(learnt[0]), 'calibration': len(held[0])}))
@@ -242,7 +244,8 @@ def unknown(context: Context) -> None:
 def _footprint(config: Mapping[str, Any], groups: Groups, pool: Sequence[Vectors]) -> Fitted:
     """A pool's footprints with their thresholds; the cheapest classifier, for none is asked."""
     learnt, held = material(config, groups, pool)
-    return calibrate(fit('nearest', *learnt, len(pool), 0, config['classifier']), *held, config['alarms'], learnt)
+    fitted = fit('nearest', *learnt, len(pool), 0, config['classifier'])
+    return calibrate(fitted, *held, config['alarms'], outsiders(fitted, *learnt))
 
 
 def _unlike(fitted: Fitted, asked: np.ndarray, rows: np.ndarray, **facts: Any) -> pd.DataFrame:
@@ -370,7 +373,7 @@ def pool(context: Context) -> None:
         learnt, held, asked = zip(*map(parts, known), strict=True)
         reference = labelled(learnt)
         fitted = fit(PRIMARY, *reference, len(known), derive_seed(config['seed'], length), config['classifier'])
-        fitted = calibrate(fitted, *labelled(held), config['alarms'], reference)
+        fitted = calibrate(fitted, *labelled(held), config['alarms'], outsiders(fitted, *reference))
         fitted.save(context.out / length)
         twins = [(at, f'{name} (twin)') for at, name in enumerate(known) if f'{name} (twin)' in ready]
         for twin, some in ((False, list(enumerate(asked))), (True, [(at, parts(name)[2]) for at, name in twins])):

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from fpray.attacks.embedding_box import DlibFaces, EmbeddingBox, FolderTemplates
-from fpray.attacks.model_inference import calibrate, fit, ranges_of, unknown_score
+from fpray.attacks.model_inference import calibrate, fit, outsiders, ranges_of, unknown_score
 from fpray.data import augment
 from fpray.data.groups import Groups, places
 from fpray.data.images import image_id
@@ -219,7 +219,7 @@ def _inferred(context: Context, asked: Asked, groups: Groups, able: list[str], k
     fitted = fit('auxiliary', *learnt, len(able), config['seed'], config['inference'])
     others = asked.at(groups.pictures('threshold'))
     fitted = calibrate(fitted, np.concatenate([asked.vectors(name)[others] for name in able]),
-                       np.repeat(np.arange(len(able)), len(others)), learnt=learnt)
+                       np.repeat(np.arange(len(able)), len(others)), away=outsiders(fitted, *learnt))
     fitted.save(context.out)
     answers = {}
     for rung, vectors in stolen.items():

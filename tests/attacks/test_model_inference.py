@@ -50,7 +50,8 @@ def sources(count: int, seed: int, apart: float = 2.0, classes: int = 2) -> tupl
 @pytest.fixture(scope='module', params=KINDS)
 def fitted(request: pytest.FixtureRequest) -> Fitted:
     learnt = sources(300, 1)
-    return calibrate(fit(request.param, *learnt, 2, 3, CONFIG), *sources(150, 2), 0.05, learnt)
+    one = fit(request.param, *learnt, 2, 3, CONFIG)
+    return calibrate(one, *sources(150, 2), 0.05, outsiders(one, *learnt))
 
 
 def test_two_sources_are_told_apart(fitted: Fitted) -> None:
@@ -121,7 +122,8 @@ def test_a_third_source_is_none_of_these(fitted: Fitted) -> None:
 def test_an_adapted_candidate_is_changed_and_a_stranger_is_none_of_these() -> None:
     """Five candidates and five strangers, all alike apart; a candidate that moved a quarter of the way is still one."""
     learnt = sources(200, 1, 4, 5)
-    one = calibrate(fit('nearest', *learnt, 5, 3, CONFIG), *sources(100, 2, 4, 5), learnt=learnt)
+    one = fit('nearest', *learnt, 5, 3, CONFIG)
+    one = calibrate(one, *sources(100, 2, 4, 5), away=outsiders(one, *learnt))
     assert one.limit == one.foreign > one.threshold
     strange = [np.mean(unknown_score(one, source(number, 300, 5, 4)) > one.limit) for number in range(5, 10)]
     moved = [unknown_score(one, 0.75 * source(number, 300, 5, 4) + 0.25 * source(number + 5, 300, 5, 4))
@@ -138,11 +140,11 @@ def test_outsiders_are_judged_by_the_other_candidates_alone() -> None:
         rest = learnt[1] != out
         without = inference.Footprint.of(values[rest], np.repeat([0, 1], 60), 2)
         np.testing.assert_allclose(scores[out], without.distances(values[~rest]).min(axis=1))
-    found = calibrate(one, *held, 0.1, learnt)
+    found = calibrate(one, *held, 0.1, scores)
     below = [np.mean(each < found.foreign) for each in scores]
     assert 0.08 <= max(below) <= 0.1 and min(below) == 0, 'the least unlike one decides'
     few = (np.concatenate([source(number, 5, 1) for number in range(3)]), np.repeat(np.arange(3), 5))
-    assert calibrate(one, *held, 0.1, few).foreign > 0, 'so few vectors of each have a least one too'
+    assert calibrate(one, *held, 0.1, outsiders(one, *few)).foreign > 0, 'so few vectors of each have a least one too'
     assert calibrate(one, *held, 0.1).limit == found.threshold, 'nobody left out: what is changed is none of these'
 
 

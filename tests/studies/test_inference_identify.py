@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from fpray.attacks.config import InferenceConfig
-from fpray.attacks.model_inference import calibrate, fit
+from fpray.attacks.model_inference import calibrate, fit, outsiders
 from fpray.errors import UserError
 from fpray.store import Context, Stage, Store
 from fpray.studies.inference_identify import CHANGED, NONE, identify_file, run_identify
@@ -31,7 +31,8 @@ def write_classifiers(context: Context) -> None:
     for kind, order in (('candidates', [0, 1, 2]), ('pool', [2, 1, 0])):
         learnt, held = (np.concatenate([source(number, 60, seed) for number in order]) for seed in (1, 2))
         labels = np.repeat(np.arange(3), 60)
-        fitted = calibrate(fit('linear', learnt, labels, 3, 0, InferenceConfig()), held, labels, learnt=(learnt, labels))
+        fitted = fit('linear', learnt, labels, 3, 0, InferenceConfig())
+        fitted = calibrate(fitted, held, labels, away=outsiders(fitted, learnt, labels))
         fitted.save(context.out / kind / str(LENGTH))
     names = {'candidates': {str(LENGTH): NAMES}, 'pool': {str(LENGTH): [f'pool-{name}' for name in NAMES[::-1]]}}
     (context.out / 'names.json').write_text(json.dumps(names))
